@@ -1,0 +1,200 @@
+// Package purgatory parks requests until a condition holds or a deadline
+// passes: a produce that waits for its replicas, a fetch that waits for data
+// (Kafka's DelayedOperationPurgatory).
+//
+// A Waiter is registered under one or more keys. Whoever changes what a
+// condition may depend on calls Wake with the key, after it has released its
+// locks; the condition is asked again then, and also once right after
+// registering, so that a change in between is not lost. A waiter ends exactly
+// once: fulfilled, timed out, or cancelled.
+//
+// It knows no request, no partition and no clock but timers. No goroutine of
+// its own runs; the shard locks are never held over a callback.
+package purgatory
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Outcome says how a waiter ended.
+type Outcome int8
+
+const (
+	// Fulfilled: the condition held.
+	Fulfilled Outcome = iota
+	// TimedOut: the deadline passed first.
+	TimedOut
+)
+
+// shards spreads the locks; more than the cores of a large machine gain nothing.
+const shards = 32
+
+// Purgatory keeps the waiters under their keys. The zero value is not usable;
+// call New.
+type Purgatory[K comparable] struct {
+	seed   maphash.Seed
+	size   atomic.Int64
+	shards [shards]shard[K]
+}
+
+type shard[K comparable] struct {
+	count atomic.Int64 // entries in lists; lets Wake skip the lock
+	mu    sync.Mutex   // guards lists and the links of their entries
+	lists map[K]*entry[K]
+}
+
+// entry is one waiter's place in one key's ring; the list's head is an entry
+// without a waiter.
+type entry[K comparable] struct {
+	next, prev *entry[K]
+	key        K
+	w          *Waiter[K]
+}
+
+// Waiter is one parked request.
+type Waiter[K comparable] struct {
+	p       *Purgatory[K]
+	ready   func() bool
+	done    func(Outcome)
+	ended   atomic.Bool
+	mu      sync.Mutex // guards timer, entries, gone
+	timer   *time.Timer
+	entries []entry[K]
+	gone    bool
+}
+
+// New makes an empty purgatory.
+func New[K comparable]() *Purgatory[K] {
+	p := &Purgatory[K]{seed: maphash.MakeSeed()}
+	for i := range p.shards {
+		p.shards[i].lists = make(map[K]*entry[K])
+	}
+	return p
+}
+
+// Len is the number of parked waiters.
+func (p *Purgatory[K]) Len() int { return int(p.size.Load()) }
+
+// Park registers a waiter under keys and returns it. ready is asked at once and
+// after each Wake of a key, by any goroutine and perhaps by several at a time;
+// it must not block. done is called exactly once, unless Cancel came first,
+// by the goroutine that found the condition true, or by a timer's after wait.
+// done may run before Park returns. Keys must not repeat.
+func (p *Purgatory[K]) Park(keys []K, wait time.Duration, ready func() bool, done func(Outcome)) *Waiter[K] {
+	w := &Waiter[K]{p: p, ready: ready, done: done, entries: make([]entry[K], len(keys))}
+	p.size.Add(1)
+	for i, k := range keys {
+		w.entries[i] = entry[K]{key: k, w: w}
+	}
+	for i := range w.entries { // from the first link on, a wake may end it
+		p.link(&w.entries[i])
+	}
+	w.mu.Lock()
+	if !w.gone {
+		w.timer = time.AfterFunc(wait, func() { w.end(TimedOut) })
+	}
+	w.mu.Unlock()
+	w.check()
+	return w
+}
+
+// Wake asks the conditions of all waiters under key again.
+func (p *Purgatory[K]) Wake(key K) {
+	if p.size.Load() == 0 {
+		return
+	}
+	s := p.shard(key)
+	if s.count.Load() == 0 {
+		return
+	}
+	var few [16]*Waiter[K]
+	woken := few[:0]
+	s.mu.Lock()
+	if head := s.lists[key]; head != nil {
+		for e := head.next; e != head; e = e.next {
+			woken = append(woken, e.w)
+		}
+	}
+	s.mu.Unlock()
+	for _, w := range woken {
+		w.check()
+	}
+}
+
+// Cancel withdraws a waiter: done will not be called any more, unless it has
+// been already or is running now. It reports whether it came in time.
+func (w *Waiter[K]) Cancel() bool {
+	if !w.ended.CompareAndSwap(false, true) {
+		return false
+	}
+	w.leave()
+	return true
+}
+
+func (w *Waiter[K]) check() {
+	if !w.ended.Load() && w.ready() {
+		w.end(Fulfilled)
+	}
+}
+
+func (w *Waiter[K]) end(o Outcome) {
+	if !w.ended.CompareAndSwap(false, true) {
+		return
+	}
+	w.leave()
+	w.done(o)
+}
+
+// leave takes the waiter out of all lists and stops its timer.
+func (w *Waiter[K]) leave() {
+	w.mu.Lock()
+	w.gone = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	w.mu.Unlock()
+	for i := range w.entries {
+		w.p.unlink(&w.entries[i])
+	}
+	w.p.size.Add(-1)
+}
+
+func (p *Purgatory[K]) shard(key K) *shard[K] {
+	return &p.shards[maphash.Comparable(p.seed, key)%shards]
+}
+
+func (p *Purgatory[K]) link(e *entry[K]) {
+	s := p.shard(e.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.w.ended.Load() { // a wake under an earlier key ended it meanwhile
+		return
+	}
+	head := s.lists[e.key]
+	if head == nil {
+		head = &entry[K]{key: e.key}
+		head.next, head.prev = head, head
+		s.lists[e.key] = head
+	}
+	e.prev, e.next = head.prev, head
+	head.prev.next, head.prev = e, e
+	s.count.Add(1)
+}
+
+func (p *Purgatory[K]) unlink(e *entry[K]) {
+	s := p.shard(e.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.next == nil {
+		return
+	}
+	e.prev.next, e.next.prev = e.next, e.prev
+	if e.next == e.prev && e.next.w == nil { // only the head is left
+		delete(s.lists, e.key)
+	}
+	e.next, e.prev = nil, nil
+	s.count.Add(-1)
+}

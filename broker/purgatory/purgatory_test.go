@@ -1,0 +1,133 @@
+package purgatory
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestParkIsFulfilledByAWake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New[string]()
+		var have atomic.Int64
+		got := make(chan Outcome, 1)
+		p.Park([]string{"a", "b"}, time.Minute, func() bool { return have.Load() >= 2 }, func(o Outcome) { got <- o })
+		have.Add(1)
+		p.Wake("a")
+		p.Wake("c")
+		if p.Len() != 1 {
+			t.Fatalf("Len = %d after too little, want 1", p.Len())
+		}
+		have.Add(1)
+		p.Wake("b")
+		if o := <-got; o != Fulfilled {
+			t.Errorf("outcome %v, want Fulfilled", o)
+		}
+		if p.Len() != 0 {
+			t.Errorf("Len = %d at the end", p.Len())
+		}
+		time.Sleep(2 * time.Minute)
+		if len(got) != 0 {
+			t.Error("ended twice")
+		}
+		assertEmpty(t, p)
+	})
+}
+
+func TestParkTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New[string]()
+		start := time.Now()
+		got := make(chan Outcome, 1)
+		p.Park([]string{"a"}, 3*time.Second, func() bool { return false }, func(o Outcome) { got <- o })
+		if o := <-got; o != TimedOut || time.Since(start) != 3*time.Second {
+			t.Errorf("outcome %v after %v", o, time.Since(start))
+		}
+		assertEmpty(t, p)
+	})
+}
+
+func TestParkChecksAfterRegistering(t *testing.T) {
+	p := New[string]()
+	ended := false
+	p.Park([]string{"a"}, time.Hour, func() bool { return true }, func(o Outcome) { ended = o == Fulfilled })
+	if !ended {
+		t.Error("a condition that held already was not noticed")
+	}
+	assertEmpty(t, p)
+}
+
+func TestCancel(t *testing.T) {
+	p := New[string]()
+	w := p.Park([]string{"a"}, time.Hour, func() bool { return false }, func(Outcome) { t.Error("done after Cancel") })
+	if !w.Cancel() || w.Cancel() {
+		t.Error("Cancel must succeed once")
+	}
+	p.Wake("a")
+	assertEmpty(t, p)
+}
+
+func TestManyWakersEndEachWaiterOnce(t *testing.T) {
+	p := New[int]()
+	const waiters, keys = 500, 7
+	var level, ended atomic.Int64
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range waiters {
+			want := int64(i)
+			p.Park([]int{i % keys, (i + 1) % keys, (i + 2) % keys}, time.Hour, func() bool { return level.Load() > want }, func(Outcome) { ended.Add(1) })
+		}
+	})
+	for range 4 {
+		wg.Go(func() {
+			for level.Load() <= waiters {
+				k := int(level.Add(1)) % keys
+				p.Wake(k)
+			}
+		})
+	}
+	wg.Wait()
+	for k := range keys {
+		p.Wake(k)
+	}
+	if ended.Load() != waiters {
+		t.Errorf("%d of %d ended", ended.Load(), waiters)
+	}
+	assertEmpty(t, p)
+}
+
+func assertEmpty[K comparable](t *testing.T, p *Purgatory[K]) {
+	t.Helper()
+	for i := range p.shards {
+		s := &p.shards[i]
+		s.mu.Lock()
+		if len(s.lists) != 0 || s.count.Load() != 0 {
+			t.Errorf("shard %d still holds %d lists, %d entries", i, len(s.lists), s.count.Load())
+		}
+		s.mu.Unlock()
+	}
+	if p.Len() != 0 {
+		t.Errorf("Len = %d", p.Len())
+	}
+}
+
+func BenchmarkParkAndWake(b *testing.B) {
+	p := New[int]()
+	keys := []int{1, 2, 3}
+	b.ReportAllocs()
+	for b.Loop() {
+		ok := false
+		p.Park(keys, time.Minute, func() bool { return ok }, func(Outcome) {})
+		ok = true
+		p.Wake(2)
+	}
+}
+
+func BenchmarkWakeOfNobody(b *testing.B) {
+	p := New[int]()
+	for b.Loop() {
+		p.Wake(1)
+	}
+}
