@@ -13,7 +13,7 @@ type BuilderOptions struct {
 	Codec Codec
 	// Level of the compression; 0 is the codec's default.
 	Level int
-	// Codecs is required if Codec is not Uncompressed.
+	// Codecs is required if Codec is not None.
 	Codecs      *Codecs
 	BaseOffset  int64
 	LeaderEpoch int32

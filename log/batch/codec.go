@@ -7,7 +7,7 @@ type Codec int8
 
 // The codecs of the format. Snappy is in xerial's framing or raw.
 const (
-	Uncompressed Codec = iota
+	None Codec = iota
 	Gzip
 	Snappy
 	LZ4
@@ -18,7 +18,7 @@ const (
 // zstd.
 func (c Codec) String() string {
 	switch c {
-	case Uncompressed:
+	case None:
 		return "none"
 	case Gzip:
 		return "gzip"
@@ -33,14 +33,14 @@ func (c Codec) String() string {
 }
 
 // Valid tells whether there is such a codec.
-func (c Codec) Valid() bool { return c >= Uncompressed && c <= Zstd }
+func (c Codec) Valid() bool { return c >= None && c <= Zstd }
 
 // ParseCodec reads what String prints; "uncompressed" is none too.
 func ParseCodec(name string) (Codec, error) {
 	if name == "uncompressed" {
-		return Uncompressed, nil
+		return None, nil
 	}
-	for c := Uncompressed; c <= Zstd; c++ {
+	for c := None; c <= Zstd; c++ {
 		if c.String() == name {
 			return c, nil
 		}

@@ -47,8 +47,8 @@ const (
 	attrReserved            = ^(AttrCodecMask | AttrLogAppendTime | AttrTransactional | AttrControl | AttrDeleteHorizon)
 )
 
-// None stands for an absent timestamp, producer id, producer epoch or sequence.
-const None = -1
+// Absent stands for no timestamp, producer id, producer epoch or sequence.
+const Absent = -1
 
 // Header is the decoded header of a batch. Of a legacy message (Magic 0 or 1)
 // BaseOffset is its own offset, which for a compressed wrapper is that of the
@@ -99,13 +99,13 @@ func (h *Header) LogAppendTime() bool { return h.Attributes&AttrLogAppendTime !=
 func (h *Header) HasDeleteHorizon() bool { return h.Attributes&AttrDeleteHorizon != 0 }
 
 // HasProducer tells whether an idempotent or transactional producer wrote it.
-func (h *Header) HasProducer() bool { return h.ProducerID > None }
+func (h *Header) HasProducer() bool { return h.ProducerID > Absent }
 
 // LastSequence is the sequence of the last record, -1 if there is none; past
 // 2^31-1 sequences begin again at 0.
 func (h *Header) LastSequence() int32 {
-	if h.BaseSequence == None {
-		return None
+	if h.BaseSequence == Absent {
+		return Absent
 	}
 	return AddSequence(h.BaseSequence, h.LastOffsetDelta)
 }
@@ -120,8 +120,9 @@ func AddSequence(sequence, n int32) int32 {
 
 // ParseHeader decodes the header at the begin of b; the records need not be
 // there. It fails with ErrShort if b ends before the header does, and with
-// ErrCorrupt for a length that no batch can have or an unknown magic. Legacy
-// messages (magic 0 and 1) are decoded too: see Header.
+// ErrCorrupt for a length that no batch can have or an unknown magic, and with
+// ErrInvalidRecord for offsets that none can have: in a stored log all of them
+// are damage. Legacy messages (magic 0 and 1) are decoded too: see Header.
 func ParseHeader(b []byte) (Header, error) {
 	if len(b) < MinParse {
 		return Header{}, ErrShort
@@ -152,7 +153,7 @@ func ParseHeader(b []byte) (Header, error) {
 	h.BaseSequence = int32(binary.BigEndian.Uint32(b[posBaseSequence:]))
 	h.Count = int32(binary.BigEndian.Uint32(b[posCount:]))
 	if h.LastOffsetDelta < 0 || h.BaseOffset < 0 || h.BaseOffset > math.MaxInt64-int64(h.LastOffsetDelta)-1 {
-		return Header{}, fmt.Errorf("%w: base offset %d, last offset delta %d", ErrCorrupt, h.BaseOffset, h.LastOffsetDelta)
+		return Header{}, fmt.Errorf("%w: base offset %d, last offset delta %d", ErrInvalidRecord, h.BaseOffset, h.LastOffsetDelta)
 	}
 	return h, nil
 }
