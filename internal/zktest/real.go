@@ -1,0 +1,115 @@
+package zktest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"barnabas/internal/testproc"
+)
+
+// Debian's jars; the first names all that it needs in its manifest.
+const (
+	zookeeperJar = "/usr/share/java/zookeeper.jar"
+	loggerJar    = "/usr/share/java/slf4j-simple.jar"
+)
+
+// shared is the one real ZooKeeper of this test binary.
+var shared = sync.OnceValues(startReal)
+
+// Real gives the address, without chroot, of the real ZooKeeper that this test
+// binary shares, and starts it if need be. It ends with the binary.
+func Real(t testing.TB) string {
+	t.Helper()
+	r, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.addr
+}
+
+type realServer struct {
+	addr string
+	proc *testproc.Process
+}
+
+func startReal() (*realServer, error) {
+	java, err := exec.LookPath("java")
+	if err != nil {
+		return nil, errors.New("zktest: no java: install Debian's default-jre-headless, or run with -short")
+	}
+	if _, err := os.Stat(zookeeperJar); err != nil {
+		return nil, errors.New("zktest: no ZooKeeper: install Debian's package zookeeper, or run with -short")
+	}
+	dir, err := testproc.SharedDir("barnabas-zookeeper")
+	if err != nil {
+		return nil, err
+	}
+	for try := 1; ; try++ {
+		r, err := launch(java, filepath.Join(dir, fmt.Sprint(try)))
+		if err == nil || try == 3 { // the port may have been taken in between
+			return r, err
+		}
+	}
+}
+
+func launch(java, dir string) (*realServer, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	addr := l.Addr().String()
+	l.Close()
+	_, port, _ := net.SplitHostPort(addr)
+	cfg := filepath.Join(dir, "zoo.cfg")
+	lines := []string{
+		"tickTime=200", "minSessionTimeout=400", "maxSessionTimeout=60000",
+		"dataDir=" + filepath.Join(dir, "data"), "clientPort=" + port, "clientPortAddress=127.0.0.1",
+		"admin.enableServer=false", "4lw.commands.whitelist=*", "maxClientCnxns=0",
+	}
+	if err := os.WriteFile(cfg, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(java, "-Xmx256m", "-XX:TieredStopAtLevel=1",
+		"-Dzookeeper.forceSync=no", "-Dzookeeper.preAllocSize=1024",
+		"-cp", zookeeperJar+string(os.PathListSeparator)+loggerJar,
+		"org.apache.zookeeper.server.quorum.QuorumPeerMain", cfg)
+	p, err := testproc.Start(cmd, filepath.Join(dir, "log"))
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Await(time.Minute, func() error { return askOK(addr) }); err != nil {
+		p.Kill()
+		return nil, fmt.Errorf("zktest: real ZooKeeper: %w\n%s", err, p.Output())
+	}
+	return &realServer{addr: addr, proc: p}, nil
+}
+
+// askOK sends ruok.
+func askOK(addr string) error {
+	c, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Second))
+	if _, err := io.WriteString(c, "ruok"); err != nil {
+		return err
+	}
+	b, err := io.ReadAll(io.LimitReader(c, 4))
+	if err != nil || string(b) != "imok" {
+		return fmt.Errorf("ruok answered %q, %v", b, err)
+	}
+	return nil
+}
