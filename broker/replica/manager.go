@@ -1,0 +1,183 @@
+package replica
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"barnabas/broker/purgatory"
+	"barnabas/internal/kafka"
+	"barnabas/log"
+)
+
+// Options is what a Manager needs.
+type Options struct {
+	// Self is this broker's id.
+	Self kafka.BrokerID
+	// Logs has the partitions' files.
+	Logs *log.Manager
+	// Topic is what the configuration says of a topic with the given overrides:
+	// min.insync.replicas, and the options of its logs.
+	Topic func(overrides map[string]string) (minISR int, o log.Options)
+	// OnLeadership is told, outside any lock, when this broker begins (leading)
+	// or ceases to lead a partition; the coordinators load and unload by it. It
+	// may be told the same again. Nil: nobody cares.
+	OnLeadership func(tp kafka.TopicPartition, leading bool, epoch kafka.LeaderEpoch)
+	// Workers bounds how many partitions are moved at a time; default 8.
+	Workers int
+	Logger  *slog.Logger
+}
+
+// unregistered is above every zxid: under it this broker may lead nothing.
+const unregistered = math.MaxInt64
+
+// Manager holds all partitions of this broker.
+type Manager struct {
+	self         kafka.BrokerID
+	logs         *log.Manager
+	topicOptions func(map[string]string) (int, log.Options)
+	onLeadership func(kafka.TopicPartition, bool, kafka.LeaderEpoch)
+	workers      int
+	logger       *slog.Logger
+
+	// registration is the czxid of the present registration; unregistered if
+	// there is none.
+	registration atomic.Int64
+
+	produces *purgatory.Purgatory[kafka.TopicPartition]
+	fetches  *purgatory.Purgatory[kafka.TopicPartition]
+
+	mu         sync.RWMutex // guards partitions
+	partitions map[kafka.TopicPartition]*Partition
+
+	queue queue
+}
+
+// NewManager makes a manager without partitions that leads nothing until
+// SetRegistration.
+func NewManager(o Options) *Manager {
+	m := &Manager{
+		self: o.Self, logs: o.Logs, topicOptions: o.Topic, onLeadership: o.OnLeadership, workers: o.Workers, logger: o.Logger,
+		produces:   purgatory.New[kafka.TopicPartition](),
+		fetches:    purgatory.New[kafka.TopicPartition](),
+		partitions: map[kafka.TopicPartition]*Partition{},
+	}
+	if m.workers <= 0 {
+		m.workers = 8
+	}
+	if m.onLeadership == nil {
+		m.onLeadership = func(kafka.TopicPartition, bool, kafka.LeaderEpoch) {}
+	}
+	m.registration.Store(unregistered)
+	m.queue.init()
+	return m
+}
+
+// SetRegistration tells the czxid of this broker's present registration, 0 that
+// there is none. From then on it leads only under states written after it; all
+// waiters look again.
+func (m *Manager) SetRegistration(epoch kafka.BrokerEpoch) {
+	v := int64(epoch)
+	if v == 0 {
+		v = unregistered
+	}
+	if m.registration.Swap(v) == v {
+		return
+	}
+	var tps []kafka.TopicPartition
+	for _, p := range m.all() {
+		tps = append(tps, p.tp)
+		m.wake(p.tp)
+	}
+	m.queue.again(tps)
+}
+
+// Partition returns a partition that this broker has or is to have, or nil.
+func (m *Manager) Partition(tp kafka.TopicPartition) *Partition {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.partitions[tp]
+}
+
+// Log returns a partition's log whatever the broker's part in it, or nil.
+func (m *Manager) Log(tp kafka.TopicPartition) *log.Log {
+	p := m.Partition(tp)
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log
+}
+
+func (m *Manager) all() []*Partition {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	out := make([]*Partition, 0, len(m.partitions))
+	for _, p := range m.partitions {
+		out = append(out, p)
+	}
+	return out
+}
+
+// Len is the number of partitions.
+func (m *Manager) Len() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.partitions)
+}
+
+// wake lets all who wait on a partition look again. No lock may be held.
+func (m *Manager) wake(tp kafka.TopicPartition) {
+	m.produces.Wake(tp)
+	m.fetches.Wake(tp)
+}
+
+// Append stores what a producer or a coordinator sent to a partition that this
+// broker leads. recs is one or more whole batches; offsets and epoch are written
+// into it, and it is not kept. acks is 0, 1 or -1 (all), which only decides
+// whether min.insync.replicas is asked for. The errors are this package's and
+// package log's; nothing was stored then.
+func (m *Manager) Append(tp kafka.TopicPartition, recs []byte, acks int16, origin log.Origin) (Appended, error) {
+	p := m.Partition(tp)
+	if p == nil {
+		return Appended{}, fmt.Errorf("%w: %s", ErrUnknownPartition, tp)
+	}
+	a, moved, err := p.append(recs, acks, origin)
+	if moved {
+		m.wake(tp)
+	}
+	return a, err
+}
+
+// AwaitReplicated calls done once the high watermark has passed an append: with
+// nil, or with why it did not (NotLeaderError, ErrTimedOut,
+// ErrNotEnoughReplicasAfterAppend). done may run before AwaitReplicated returns;
+// it does not run any more after cancel, unless it has already.
+func (m *Manager) AwaitReplicated(tp kafka.TopicPartition, a Appended, wait time.Duration, done func(error)) (cancel func()) {
+	p := m.Partition(tp)
+	if p == nil {
+		done(fmt.Errorf("%w: %s", ErrUnknownPartition, tp))
+		return func() {}
+	}
+	w := m.produces.Park([]kafka.TopicPartition{tp}, wait,
+		func() bool { ok, _ := p.replicated(a.LastOffset, a.Epoch); return ok },
+		func(purgatory.Outcome) {
+			ok, err := p.replicated(a.LastOffset, a.Epoch)
+			if !ok {
+				err = fmt.Errorf("%w: %s", ErrTimedOut, tp)
+			}
+			done(err)
+		})
+	return func() { w.Cancel() }
+}
+
+// Fetches parks fetches under the partitions that they wait for; they are woken
+// whenever one may have more to give, or changes hands.
+func (m *Manager) Fetches() *purgatory.Purgatory[kafka.TopicPartition] { return m.fetches }
+
+// Parked is the number of produces and fetches that wait.
+func (m *Manager) Parked() (produces, fetches int) { return m.produces.Len(), m.fetches.Len() }

@@ -1,0 +1,174 @@
+package replica
+
+import (
+	"fmt"
+	"sync"
+
+	"barnabas/internal/kafka"
+	"barnabas/log"
+)
+
+// State is what a partition is to be, as plain values. It is immutable.
+type State struct {
+	TopicID        kafka.TopicID
+	Replicas       []kafka.BrokerID
+	ISR            []kafka.BrokerID
+	Leader         kafka.BrokerID // kafka.NoBroker if it has none
+	LeaderEpoch    kafka.LeaderEpoch
+	PartitionEpoch kafka.PartitionEpoch
+	// Zxid is the transaction that wrote the state; see Manager.SetRegistration.
+	Zxid int64
+	// MinISR is the topic's min.insync.replicas.
+	MinISR int
+}
+
+// effectiveMinISR is never above the number of replicas.
+func (s *State) effectiveMinISR() int { return min(s.MinISR, len(s.Replicas)) }
+
+// Partition is one partition that this broker has, or is to have, a replica of.
+type Partition struct {
+	tp kafka.TopicPartition
+	m  *Manager
+
+	mu sync.Mutex // guards the fields below, and the order of appends
+	// log is nil until the partition was moved for the first time, and after its
+	// directory failed; failure then says why.
+	log     *log.Log
+	failure error
+	state   State
+	// leading: the state names this broker. Whether it may act on that is
+	// another question: see serve.
+	leading bool
+	// epochStart is the log end at which this leadership began. Until the high
+	// watermark is there, latest offsets are not known (KIP-207).
+	epochStart int64
+	// announced: the coordinators were told that this broker leads.
+	announced bool
+}
+
+// leaderLocked returns the log if this broker may act as leader now.
+func (p *Partition) leaderLocked() (*log.Log, error) {
+	if !p.leading || p.state.Zxid <= p.m.registration.Load() {
+		leader := p.state.Leader
+		if p.leading { // known, but not ours yet or any more
+			leader = kafka.NoBroker
+		}
+		return nil, &NotLeaderError{Leader: leader, Epoch: p.state.LeaderEpoch}
+	}
+	if p.log == nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrOffline, p.tp, p.failure)
+	}
+	return p.log, nil
+}
+
+// checkEpochLocked fences a request by the leader epoch that its sender knows
+// (KIP-320); kafka.NoLeaderEpoch passes.
+func (p *Partition) checkEpochLocked(sender kafka.LeaderEpoch) error {
+	switch {
+	case sender == kafka.NoLeaderEpoch || sender == p.state.LeaderEpoch:
+		return nil
+	case sender < p.state.LeaderEpoch:
+		return fmt.Errorf("%w: %s: %d, now %d", ErrFencedEpoch, p.tp, sender, p.state.LeaderEpoch)
+	}
+	return fmt.Errorf("%w: %s: %d, here %d", ErrUnknownEpoch, p.tp, sender, p.state.LeaderEpoch)
+}
+
+// become moves the partition to a state. l is its log. It returns whether this
+// broker may lead now, and whether the coordinators must be told so.
+func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state.TopicID == s.TopicID && s.LeaderEpoch < p.state.LeaderEpoch {
+		return false, false, nil // an older state that a worker came late with
+	}
+	leading := s.Leader == p.m.self
+	fresh := p.log != l || p.state.LeaderEpoch != s.LeaderEpoch || p.leading != leading || p.state.TopicID != s.TopicID
+	if leading && fresh {
+		p.epochStart = l.EndOffset()
+		if err := l.AssignEpoch(s.LeaderEpoch, p.epochStart); err != nil {
+			return false, false, fmt.Errorf("replica: %s: leader epoch %d: %w", p.tp, s.LeaderEpoch, err)
+		}
+	}
+	p.log, p.failure, p.state, p.leading = l, nil, s, leading
+	if leading {
+		p.advanceLocked()
+	}
+	usable = leading && s.Zxid > p.m.registration.Load()
+	tell = usable != p.announced || usable && fresh
+	p.announced = usable
+	return usable, tell, nil
+}
+
+// fail records why the partition has no log.
+func (p *Partition) fail(s State, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log, p.failure, p.state, p.leading = nil, err, s, s.Leader == p.m.self
+}
+
+// advanceLocked moves the high watermark to what all members of the ISR have,
+// and reports whether it moved. Like Apache Kafka 3.9 it stands still while the
+// ISR is smaller than min.insync.replicas.
+func (p *Partition) advanceLocked() bool {
+	if len(p.state.ISR) < p.state.effectiveMinISR() {
+		return false
+	}
+	if len(p.state.ISR) != 1 || p.state.ISR[0] != p.m.self {
+		return false
+	}
+	end := p.log.EndOffset()
+	if end <= p.log.HighWatermark() {
+		return false
+	}
+	p.log.SetHighWatermark(end)
+	return true
+}
+
+// Appended is what an append brought.
+type Appended struct {
+	log.AppendInfo
+	// Epoch is the leadership that it was made in.
+	Epoch kafka.LeaderEpoch
+	// Replicated: the high watermark is past the records already.
+	Replicated bool
+}
+
+// append stores records as leader. Its caller wakes waiters if moved.
+func (p *Partition) append(recs []byte, acks int16, origin log.Origin) (a Appended, moved bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l, err := p.leaderLocked()
+	if err != nil {
+		return Appended{}, false, err
+	}
+	if acks == -1 && len(p.state.ISR) < p.state.effectiveMinISR() {
+		return Appended{}, false, fmt.Errorf("%w: %s: %v of %d", ErrNotEnoughReplicas, p.tp, p.state.ISR, p.state.effectiveMinISR())
+	}
+	info, err := l.AppendAsLeader(recs, p.state.LeaderEpoch, origin)
+	if err != nil {
+		return Appended{}, false, fmt.Errorf("replica: appending to %s: %w", p.tp, answer(err, l.StartOffset()))
+	}
+	moved = p.advanceLocked()
+	return Appended{AppendInfo: info, Epoch: p.state.LeaderEpoch, Replicated: l.HighWatermark() > info.LastOffset}, moved, nil
+}
+
+// replicated says whether the high watermark passed last, or why it never will
+// in the leadership of epoch.
+func (p *Partition) replicated(last int64, epoch kafka.LeaderEpoch) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l, err := p.leaderLocked()
+	if err != nil {
+		return true, err
+	}
+	if p.state.LeaderEpoch != epoch {
+		return true, &NotLeaderError{Leader: p.state.Leader, Epoch: p.state.LeaderEpoch}
+	}
+	if l.HighWatermark() <= last {
+		return false, nil
+	}
+	if len(p.state.ISR) < p.state.effectiveMinISR() {
+		return true, fmt.Errorf("%w: %s: %v of %d", ErrNotEnoughReplicasAfterAppend, p.tp, p.state.ISR, p.state.effectiveMinISR())
+	}
+	return true, nil
+}

@@ -1,0 +1,247 @@
+package replica
+
+import (
+	"fmt"
+
+	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
+	"barnabas/log"
+	"barnabas/protocol"
+)
+
+// Isolation says how far a reader sees.
+type Isolation int8
+
+const (
+	// ReadUncommitted sees up to the high watermark.
+	ReadUncommitted Isolation = 0
+	// ReadCommitted sees up to the last stable offset.
+	ReadCommitted Isolation = 1
+)
+
+// ReadArgs asks for records of one partition.
+type ReadArgs struct {
+	TP kafka.TopicPartition
+	// TopicID, if not zero, must be the partition's.
+	TopicID kafka.TopicID
+	// Epoch is the leader epoch that the reader knows; NoLeaderEpoch if none.
+	Epoch kafka.LeaderEpoch
+	// LastFetched is the epoch of the reader's last record, to find histories
+	// that differ (KIP-595); NoLeaderEpoch if it does not say.
+	LastFetched kafka.LeaderEpoch
+	Offset      int64
+	MaxBytes    int
+	// MinOne returns the first batch whole even where it exceeds MaxBytes.
+	MinOne    bool
+	Isolation Isolation
+}
+
+// Data is what a read found. Its Range must be released.
+type Data struct {
+	HighWatermark    int64
+	LastStableOffset int64
+	LogStartOffset   int64
+	// Records is a piece of a segment; Length 0 if there is nothing to read.
+	Records vfs.Range
+	// Aborted are the aborted transactions that a read-committed reader must
+	// filter out.
+	Aborted []log.AbortedTxn
+	// Diverging is set if the reader's history ends elsewhere than this log's;
+	// nothing was read then.
+	Diverging *EpochEnd
+}
+
+// EpochEnd says where a leader epoch ends in a log: the offset after its last
+// record. -1, -1 is unknown.
+type EpochEnd struct {
+	Epoch  kafka.LeaderEpoch
+	Offset int64
+}
+
+// Read finds records for a consumer. Errors: NotLeaderError, ErrFencedEpoch,
+// ErrUnknownEpoch, ErrUnknownPartition, ErrInconsistentTopicID, ErrOffline,
+// log.ErrOffsetOutOfRange and those of reading.
+func (m *Manager) Read(a *ReadArgs) (Data, error) {
+	l, err := m.leaderFor(a.TP, a.TopicID, a.Epoch)
+	if err != nil {
+		return Data{}, err
+	}
+	d := Data{LogStartOffset: l.StartOffset(), HighWatermark: l.HighWatermark(), LastStableOffset: l.LastStableOffset()}
+	if a.LastFetched != kafka.NoLeaderEpoch {
+		epoch, end := l.EndOffsetForEpoch(a.LastFetched)
+		if epoch == kafka.NoLeaderEpoch {
+			return Data{}, fmt.Errorf("%w: %s: epoch %d is not in the log", protocol.OffsetOutOfRange, a.TP, a.LastFetched)
+		}
+		if epoch < a.LastFetched || end < a.Offset {
+			d.Diverging = &EpochEnd{epoch, end}
+			return d, nil
+		}
+	}
+	limit := d.HighWatermark
+	if a.Isolation == ReadCommitted {
+		limit = d.LastStableOffset
+	}
+	r, err := l.Read(a.Offset, a.MaxBytes, limit, a.MinOne)
+	if err != nil {
+		return Data{}, fmt.Errorf("replica: reading %s at %d: %w", a.TP, a.Offset, answer(err, d.LogStartOffset))
+	}
+	d.Records = r.Range
+	if a.Isolation == ReadCommitted && r.Range.Length > 0 {
+		if d.Aborted, err = l.AbortedTxns(a.Offset, limit); err != nil {
+			d.Records.Release()
+			return Data{}, fmt.Errorf("replica: aborted transactions of %s from %d: %w", a.TP, a.Offset, err)
+		}
+	}
+	return d, nil
+}
+
+// leaderFor returns the log of a partition that this broker leads, after the
+// checks that every reader's request undergoes.
+func (m *Manager) leaderFor(tp kafka.TopicPartition, id kafka.TopicID, epoch kafka.LeaderEpoch) (*log.Log, error) {
+	p := m.Partition(tp)
+	if p == nil {
+		return nil, fmt.Errorf("%w: %s", ErrUnknownPartition, tp)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !id.IsZero() && !p.state.TopicID.IsZero() && id != p.state.TopicID {
+		return nil, fmt.Errorf("%w: %s: %s, here %s", ErrInconsistentTopicID, tp, id, p.state.TopicID)
+	}
+	if err := p.checkEpochLocked(epoch); err != nil {
+		return nil, err
+	}
+	return p.leaderLocked()
+}
+
+// OffsetQuery is one question of ListOffsets.
+type OffsetQuery struct {
+	TP    kafka.TopicPartition
+	Epoch kafka.LeaderEpoch
+	// Timestamp in milliseconds, or one of the special values below.
+	Timestamp int64
+	Isolation Isolation
+	// Debug lets any replica answer (replica id -2).
+	Debug bool
+}
+
+// Special timestamps of ListOffsets.
+const (
+	LatestTimestamp        = -1
+	EarliestTimestamp      = -2
+	MaxTimestamp           = -3
+	EarliestLocalTimestamp = -4
+	LatestTieredTimestamp  = -5
+)
+
+// OffsetAnswer is a record's offset, its timestamp (-1 where the question was
+// for an end of the log) and the epoch that it was written in (NoLeaderEpoch if
+// unknown). Offset -1 means that there is no such record.
+type OffsetAnswer struct {
+	Offset, Timestamp int64
+	Epoch             kafka.LeaderEpoch
+}
+
+// Offset answers one question about offsets. ErrOffsetNotAvailable: ask again.
+func (m *Manager) Offset(q *OffsetQuery) (OffsetAnswer, error) {
+	l, fresh, err := m.offsetLog(q)
+	if err != nil {
+		return OffsetAnswer{}, err
+	}
+	end := l.HighWatermark()
+	if q.Isolation == ReadCommitted {
+		end = l.LastStableOffset()
+	}
+	none := OffsetAnswer{Offset: -1, Timestamp: -1, Epoch: kafka.NoLeaderEpoch}
+	switch q.Timestamp {
+	case LatestTimestamp:
+		if fresh {
+			return OffsetAnswer{}, fmt.Errorf("%w: %s", ErrOffsetNotAvailable, q.TP)
+		}
+		return OffsetAnswer{Offset: end, Timestamp: -1, Epoch: epochAt(l, end)}, nil
+	case EarliestTimestamp, EarliestLocalTimestamp:
+		start := l.StartOffset()
+		return OffsetAnswer{Offset: start, Timestamp: -1, Epoch: epochAt(l, start)}, nil
+	case LatestTieredTimestamp:
+		return none, nil
+	}
+	var t log.TimeOffset
+	var found bool
+	if q.Timestamp == MaxTimestamp {
+		t, found, err = l.MaxTimestampOffset()
+	} else {
+		t, found, err = l.OffsetForTime(q.Timestamp, l.EndOffset())
+	}
+	if err != nil {
+		return OffsetAnswer{}, fmt.Errorf("replica: offset of %s for time %d: %w", q.TP, q.Timestamp, answer(err, l.StartOffset()))
+	}
+	if !found {
+		return none, nil
+	}
+	if t.Offset >= end && q.Timestamp >= 0 {
+		if fresh {
+			return OffsetAnswer{}, fmt.Errorf("%w: %s", ErrOffsetNotAvailable, q.TP)
+		}
+		return none, nil
+	}
+	return OffsetAnswer{Offset: t.Offset, Timestamp: t.Timestamp, Epoch: t.Epoch}, nil
+}
+
+// offsetLog returns the log to ask, and whether its high watermark may still
+// be behind the beginning of its leadership.
+func (m *Manager) offsetLog(q *OffsetQuery) (*log.Log, bool, error) {
+	if q.Debug {
+		if l := m.Log(q.TP); l != nil {
+			return l, false, nil
+		}
+	}
+	l, err := m.leaderFor(q.TP, kafka.TopicID{}, q.Epoch)
+	if err != nil {
+		return nil, false, err
+	}
+	p := m.Partition(q.TP)
+	if p == nil {
+		return nil, false, fmt.Errorf("%w: %s", ErrUnknownPartition, q.TP)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return l, l.HighWatermark() < p.epochStart, nil
+}
+
+// epochAt is the epoch that an offset belongs to, or that the next record will
+// have.
+func epochAt(l *log.Log, offset int64) kafka.LeaderEpoch {
+	if e, ok := l.EpochForOffset(offset); ok {
+		return e
+	}
+	return kafka.NoLeaderEpoch
+}
+
+// LegacyOffsets are the answers of ListOffsets v0: offsets at which segments
+// begin, and the end, newest first, for records before a time.
+func (m *Manager) LegacyOffsets(q *OffsetQuery, limit int) ([]int64, error) {
+	l, _, err := m.offsetLog(q)
+	if err != nil {
+		return nil, err
+	}
+	offsets, err := l.LegacyOffsetsBefore(q.Timestamp, limit)
+	if err != nil {
+		return nil, fmt.Errorf("replica: segment offsets of %s: %w", q.TP, err)
+	}
+	hw := l.HighWatermark() // nothing above it is for consumers
+	out := offsets[:0]
+	for _, o := range offsets {
+		out = append(out, min(o, hw))
+	}
+	return out, nil
+}
+
+// EndOfEpoch answers OffsetForLeaderEpoch: the largest epoch not above the one
+// asked for, and where it ends.
+func (m *Manager) EndOfEpoch(tp kafka.TopicPartition, current, epoch kafka.LeaderEpoch) (EpochEnd, error) {
+	l, err := m.leaderFor(tp, kafka.TopicID{}, current)
+	if err != nil {
+		return EpochEnd{}, err
+	}
+	e, end := l.EndOffsetForEpoch(epoch)
+	return EpochEnd{e, end}, nil
+}

@@ -1,0 +1,247 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"barnabas/cluster"
+	"barnabas/internal/kafka"
+	"barnabas/log"
+)
+
+// queue holds the partitions that are to be moved, each at most once, and those
+// being moved, so that no two workers take the same one.
+type queue struct {
+	mu      sync.Mutex // guards the fields below
+	cond    *sync.Cond
+	image   *cluster.Image // the newest
+	waiting []kafka.TopicPartition
+	queued  map[kafka.TopicPartition]bool
+	busy    map[kafka.TopicPartition]bool
+	closed  bool
+}
+
+func (q *queue) init() {
+	q.cond = sync.NewCond(&q.mu)
+	q.queued = map[kafka.TopicPartition]bool{}
+	q.busy = map[kafka.TopicPartition]bool{}
+}
+
+// put makes im the newest image and queues partitions.
+func (q *queue) put(im *cluster.Image, tps []kafka.TopicPartition) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.image = im
+	q.addLocked(tps)
+}
+
+// again queues partitions under the newest image.
+func (q *queue) again(tps []kafka.TopicPartition) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.image != nil {
+		q.addLocked(tps)
+	}
+}
+
+func (q *queue) addLocked(tps []kafka.TopicPartition) {
+	for _, tp := range tps {
+		if !q.queued[tp] {
+			q.queued[tp] = true
+			q.waiting = append(q.waiting, tp)
+		}
+	}
+	q.cond.Broadcast()
+}
+
+// take waits for a partition that nobody works on; ok is false once closed.
+func (q *queue) take() (tp kafka.TopicPartition, im *cluster.Image, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		if q.closed {
+			return kafka.TopicPartition{}, nil, false
+		}
+		for i, tp := range q.waiting {
+			if !q.busy[tp] {
+				q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
+				delete(q.queued, tp)
+				q.busy[tp] = true
+				return tp, q.image, true
+			}
+		}
+		q.cond.Wait()
+	}
+}
+
+func (q *queue) done(tp kafka.TopicPartition) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.busy, tp)
+	q.cond.Broadcast()
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.cond.Broadcast()
+}
+
+// idle reports whether all that was queued has been moved.
+func (q *queue) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) == 0 && len(q.busy) == 0
+}
+
+// Run moves partitions towards the newest image until ctx ends.
+func (m *Manager) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, m.queue.close)
+	defer stop()
+	var wg sync.WaitGroup
+	for range m.workers {
+		wg.Go(func() {
+			for {
+				tp, im, ok := m.queue.take()
+				if !ok {
+					return
+				}
+				m.move(tp, im)
+				m.queue.done(tp)
+			}
+		})
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+// Follow takes a new image and what changed since the one before. It only
+// queues.
+func (m *Manager) Follow(im *cluster.Image, changes []cluster.Change) {
+	var tps []kafka.TopicPartition
+	for _, c := range changes {
+		switch c.Kind {
+		case cluster.TopicCreated, cluster.PartitionsChanged:
+			for _, p := range c.Partitions {
+				tps = append(tps, kafka.TopicPartition{Topic: c.Topic, Partition: p})
+			}
+		case cluster.TopicDeleted, cluster.ConfigChanged:
+			for _, p := range m.all() {
+				if p.tp.Topic == c.Topic {
+					tps = append(tps, p.tp)
+				}
+			}
+		}
+	}
+	m.queue.put(im, tps)
+}
+
+// Idle reports whether every partition is where the newest image wants it.
+func (m *Manager) Idle() bool { return m.queue.idle() }
+
+// move brings one partition to what an image says of it.
+func (m *Manager) move(tp kafka.TopicPartition, im *cluster.Image) {
+	t := im.Topic(tp.Topic)
+	p := m.Partition(tp)
+	var want *cluster.Partition
+	if t != nil {
+		want = t.Partition(tp.Partition)
+	}
+	if p != nil && (want == nil || p.topicID() != t.ID) {
+		m.remove(p, "the topic was deleted")
+		p = nil
+	}
+	if want == nil || !want.HasState || !slices.Contains(want.Replicas, m.self) {
+		if p != nil {
+			m.remove(p, "the replica was moved away")
+		}
+		return
+	}
+	s := State{
+		TopicID: t.ID, Replicas: want.Replicas, ISR: want.ISR, Leader: want.Leader, LeaderEpoch: want.LeaderEpoch,
+		PartitionEpoch: want.PartitionEpoch, Zxid: want.Zxid,
+	}
+	var o log.Options
+	s.MinISR, o = m.topicOptions(t.Config)
+	if err := m.Become(tp, s, o); err != nil {
+		m.logger.Error("partition is not available here", "partition", tp.String(), "leader_epoch", int32(s.LeaderEpoch), "error", err)
+	}
+}
+
+// Become makes this broker leader or follower of a partition whose log is to
+// have the given options. The log is made if there is none. On an error the
+// partition answers with it until the next state.
+func (m *Manager) Become(tp kafka.TopicPartition, s State, o log.Options) error {
+	p := m.Partition(tp)
+	if p == nil {
+		p = &Partition{tp: tp, m: m}
+		m.mu.Lock()
+		m.partitions[tp] = p
+		m.mu.Unlock()
+	}
+	l, err := m.open(tp, &s)
+	if err != nil {
+		p.fail(s, err)
+		m.wake(tp)
+		return fmt.Errorf("replica: opening %s: %w", tp, err)
+	}
+	l.SetOptions(o)
+	leading, tell, err := p.become(s, l)
+	if err != nil {
+		p.fail(s, err)
+	}
+	if tell {
+		m.logger.Debug("partition moved", "partition", tp.String(), "leader", int32(s.Leader), "leader_epoch", int32(s.LeaderEpoch), "isr", s.ISR)
+		m.onLeadership(tp, leading, s.LeaderEpoch)
+	}
+	m.wake(tp)
+	return err
+}
+
+// open returns the partition's log. One that belonged to an earlier topic of
+// this name is deleted first. One that should be there and is not is made anew,
+// empty, unless it may be in a directory that is offline: then nothing is made,
+// so that what is there comes back with the directory.
+func (m *Manager) open(tp kafka.TopicPartition, s *State) (*log.Log, error) {
+	isNew := s.LeaderEpoch == 0 || !slices.Contains(s.ISR, m.self)
+	l, err := m.logs.GetOrCreate(tp, s.TopicID, isNew)
+	if errors.Is(err, log.ErrTopicIDMismatch) {
+		m.logger.Warn("a log of an earlier topic of this name was left behind; deleting it", "partition", tp.String())
+		if err := m.logs.Delete(tp, "its topic was deleted while this broker was down"); err != nil {
+			return nil, err
+		}
+		l, err = m.logs.GetOrCreate(tp, s.TopicID, true)
+	}
+	if errors.Is(err, log.ErrNotFound) {
+		m.logger.Error("an in-sync replica has no log; starting it empty: records that only this broker had are lost",
+			"partition", tp.String(), "leader_epoch", int32(s.LeaderEpoch), "isr", s.ISR)
+		l, err = m.logs.GetOrCreate(tp, s.TopicID, true)
+	}
+	return l, err
+}
+
+// remove stops serving a partition and gives its files up for deletion.
+func (m *Manager) remove(p *Partition, why string) {
+	m.mu.Lock()
+	delete(m.partitions, p.tp)
+	m.mu.Unlock()
+	p.mu.Lock()
+	epoch := p.state.LeaderEpoch
+	p.log, p.leading, p.failure = nil, false, ErrUnknownPartition
+	p.mu.Unlock()
+	m.onLeadership(p.tp, false, epoch)
+	if err := m.logs.Delete(p.tp, why); err != nil && !errors.Is(err, log.ErrNotFound) {
+		m.logger.Error("deleting a replica failed", "partition", p.tp.String(), "error", err)
+	}
+	m.wake(p.tp)
+}
+
+func (p *Partition) topicID() kafka.TopicID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state.TopicID
+}
