@@ -1,6 +1,12 @@
 package batch
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"barnabas/internal/invariant"
+)
 
 // Codec is how the records of a batch are compressed.
 type Codec int8
@@ -60,27 +66,138 @@ type Limits struct {
 	Floor int
 }
 
+func (l Limits) withDefaults() Limits {
+	if l.Absolute <= 0 {
+		l.Absolute = 128 << 20
+	}
+	if l.Ratio <= 0 {
+		l.Ratio = 1000
+	}
+	if l.Floor <= 0 {
+		l.Floor = 16 << 20
+	}
+	return l
+}
+
+// of is the limit for so many compressed bytes.
+func (l Limits) of(compressed int) int {
+	most := l.Absolute
+	if compressed < most/l.Ratio {
+		most = compressed * l.Ratio
+	}
+	return min(max(most, l.Floor), l.Absolute)
+}
+
 // Codecs holds reusable compressors and decompressors. It starts no goroutine;
-// many goroutines may use it. A broker has one; the zero value is not usable.
+// many goroutines may use it. A broker has one, made by NewCodecs.
 type Codecs struct {
 	limits Limits
+
+	gunzip     sync.Pool // *gunzipper
+	gzip       sync.Pool // *gzipper, of any level
+	lz4        sync.Pool // *lz4Compressor
+	unzstd     sync.Pool // *zstd.Decoder, for DecodeAll
+	zstdStream sync.Pool // *zstdStream
+	zstd       [zstdLevels]sync.Pool
+	scratch    sync.Pool // *[]byte
 }
 
 // NewCodecs returns empty pools.
-func NewCodecs(l Limits) *Codecs { return &Codecs{limits: l} }
+func NewCodecs(l Limits) *Codecs { return &Codecs{limits: l.withDefaults()} }
 
 // DefaultLevel leaves the compression level to the codec.
-const DefaultLevel = -1 << 31
+const DefaultLevel = 0
 
 // Compress appends src, compressed in Kafka's framing, to dst. level is the
-// codec's own scale (gzip 1 to 9, lz4 1 to 17, zstd 1 to 22) or DefaultLevel.
+// codec's own scale (gzip 1 to 9, lz4 1 to 17, zstd 1 to 22; levels outside are
+// moved inside) or DefaultLevel.
 func (c *Codecs) Compress(codec Codec, level int, dst, src []byte) ([]byte, error) {
-	return nil, ErrUnsupportedCodec
+	switch codec {
+	case None:
+		return append(dst, src...), nil
+	case Gzip:
+		return c.compressGzip(level, dst, src)
+	case Snappy:
+		return compressSnappy(dst, src), nil
+	case LZ4:
+		return c.compressLZ4(level, dst, src)
+	case Zstd:
+		return c.compressZstd(level, dst, src)
+	}
+	return dst, fmt.Errorf("%w: %d", ErrUnsupportedCodec, codec)
 }
 
 // Decompress appends what src decompresses to to dst. It fails with ErrDecompress
 // for bad bytes and with ErrLimit rather than append more than max bytes; max 0
 // leaves only the Limits.
 func (c *Codecs) Decompress(codec Codec, dst, src []byte, max int) ([]byte, error) {
-	return nil, ErrUnsupportedCodec
+	if codec == None {
+		return append(dst, src...), nil
+	}
+	if c == nil {
+		return dst, fmt.Errorf("%w: no decompressors at hand for %s", ErrDecompress, codec)
+	}
+	limit := c.limits.of(len(src))
+	if max > 0 {
+		limit = min(limit, max)
+	}
+	o := opened{b: dst, begin: len(dst), limit: limit}
+	var err error
+	switch codec {
+	case Gzip:
+		err = c.gunzipTo(&o, src)
+	case Snappy:
+		err = unsnappyTo(&o, src)
+	case LZ4:
+		err = unlz4To(&o, src, false)
+	case Zstd:
+		err = c.unzstdTo(&o, src)
+	default:
+		return dst, fmt.Errorf("%w: %d", ErrUnsupportedCodec, codec)
+	}
+	return o.b, err
+}
+
+// opened is a buffer that decompressed bytes are appended to, up to a limit.
+type opened struct {
+	b            []byte
+	begin, limit int
+}
+
+// left is how many bytes may still come.
+func (o *opened) left() int { return o.limit - (len(o.b) - o.begin) }
+
+// room returns n free bytes after the end of the buffer, or ErrLimit.
+func (o *opened) room(n int) ([]byte, error) {
+	if n > o.left() {
+		return nil, ErrLimit
+	}
+	o.b = slices.Grow(o.b, n)
+	return o.b[len(o.b) : len(o.b)+n], nil
+}
+
+// took notes that the first n bytes of room have been filled.
+func (o *opened) took(n int) { o.b = o.b[:len(o.b)+n] }
+
+func badBytes(codec Codec, err error) error {
+	return fmt.Errorf("%w: %s: %v", ErrDecompress, codec, err)
+}
+
+// maxScratch is the largest buffer that is kept for reuse.
+const maxScratch = 4 << 20
+
+func (c *Codecs) getScratch() *[]byte {
+	if b, ok := c.scratch.Get().(*[]byte); ok {
+		return b
+	}
+	return new([]byte)
+}
+
+func (c *Codecs) putScratch(b *[]byte) {
+	if cap(*b) > maxScratch {
+		return
+	}
+	invariant.Poison(*b)
+	*b = (*b)[:0]
+	c.scratch.Put(b)
 }

@@ -41,20 +41,26 @@ type RecordError struct {
 // RecordErrors tells which records made a batch refused (KIP-467). It wraps
 // ErrInvalidRecord or ErrInvalidTimestamp.
 type RecordErrors struct {
-	Err     error
+	Err error
+	// Records are the first of them, at most 100; Total counts all.
 	Records []RecordError
+	Total   int
 }
 
+// Error has the words of Kafka's LogValidator, which clients are shown.
 func (e *RecordErrors) Error() string {
-	var s strings.Builder
-	s.WriteString(e.Err.Error())
-	for i, r := range e.Records {
-		if i == 3 {
-			fmt.Fprintf(&s, "; and %d more", len(e.Records)-i)
-			break
-		}
-		fmt.Fprintf(&s, "; record %d: %s", r.Index, r.Message)
+	if e.Err == ErrInvalidTimestamp {
+		return "One or more records have been rejected due to invalid timestamp"
 	}
+	var s strings.Builder
+	fmt.Fprintf(&s, "One or more records have been rejected due to %d record errors in total, and only showing the first three errors at most: [", e.Total)
+	for i, r := range e.Records[:min(3, len(e.Records))] {
+		if i > 0 {
+			s.WriteString(", ")
+		}
+		fmt.Fprintf(&s, "RecordError(batchIndex=%d, message='%s')", r.Index, r.Message)
+	}
+	s.WriteString("]")
 	return s.String()
 }
 
@@ -65,7 +71,11 @@ func (e *RecordErrors) add(err error, index int, message string) {
 	if e.Err == nil {
 		e.Err = err
 	}
-	if e.Err == err && len(e.Records) < maxRecordErrors {
+	if e.Err != err {
+		return
+	}
+	e.Total++
+	if len(e.Records) < maxRecordErrors {
 		e.Records = append(e.Records, RecordError{Index: index, Message: message})
 	}
 }

@@ -16,8 +16,9 @@ const (
 	// MinParse is how many bytes ParseHeader needs at least: up to the magic.
 	MinParse = 17
 
-	minLength       = HeaderSize - LengthPrefix
-	minLegacyLength = 14 // crc, magic, attributes, key length, value length
+	minLength = HeaderSize - LengthPrefix
+	// maxBatchBytes keeps Size() within an int32.
+	maxBatchBytes = math.MaxInt32
 )
 
 // Positions of the fields of a magic-2 header.
