@@ -28,6 +28,10 @@ type Options struct {
 	// high watermark, last stable offset, log end (for followers) or leader
 	// moves.
 	Fetches *purgatory.Purgatory[kafka.TopicPartition]
+	// Offsets answers questions about offsets of this broker's partitions.
+	Offsets Offsets
+	// ProducerIDs are for idempotent producers.
+	ProducerIDs ProducerIDs
 	// FetchMaxBytes bounds any fetch answer (fetch.max.bytes). Default
 	// 57671680.
 	FetchMaxBytes int

@@ -113,6 +113,17 @@ func (m *Manager) Log(tp kafka.TopicPartition) *log.Log {
 	return p.log
 }
 
+// absent is the answer for a partition that is not here: another broker leads
+// it, or nobody knows it.
+func (m *Manager) absent(tp kafka.TopicPartition) error {
+	if im := m.queue.newest(); im != nil {
+		if p := im.Partition(tp); p != nil {
+			return &NotLeaderError{Leader: p.Leader, Epoch: p.LeaderEpoch}
+		}
+	}
+	return fmt.Errorf("%w: %s", ErrUnknownPartition, tp)
+}
+
 func (m *Manager) all() []*Partition {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -144,7 +155,7 @@ func (m *Manager) wake(tp kafka.TopicPartition) {
 func (m *Manager) Append(tp kafka.TopicPartition, recs []byte, acks int16, origin log.Origin) (Appended, error) {
 	p := m.Partition(tp)
 	if p == nil {
-		return Appended{}, fmt.Errorf("%w: %s", ErrUnknownPartition, tp)
+		return Appended{}, m.absent(tp)
 	}
 	a, moved, err := p.append(recs, acks, origin)
 	if moved {
@@ -160,7 +171,7 @@ func (m *Manager) Append(tp kafka.TopicPartition, recs []byte, acks int16, origi
 func (m *Manager) AwaitReplicated(tp kafka.TopicPartition, a Appended, wait time.Duration, done func(error)) (cancel func()) {
 	p := m.Partition(tp)
 	if p == nil {
-		done(fmt.Errorf("%w: %s", ErrUnknownPartition, tp))
+		done(m.absent(tp))
 		return func() {}
 	}
 	w := m.produces.Park([]kafka.TopicPartition{tp}, wait,

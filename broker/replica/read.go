@@ -100,7 +100,7 @@ func (m *Manager) Read(a *ReadArgs) (Data, error) {
 func (m *Manager) leaderFor(tp kafka.TopicPartition, id kafka.TopicID, epoch kafka.LeaderEpoch) (*log.Log, error) {
 	p := m.Partition(tp)
 	if p == nil {
-		return nil, fmt.Errorf("%w: %s", ErrUnknownPartition, tp)
+		return nil, m.absent(tp)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,7 +200,7 @@ func (m *Manager) offsetLog(q *OffsetQuery) (*log.Log, bool, error) {
 	}
 	p := m.Partition(q.TP)
 	if p == nil {
-		return nil, false, fmt.Errorf("%w: %s", ErrUnknownPartition, q.TP)
+		return nil, false, m.absent(q.TP)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -57,6 +57,12 @@ func (q *queue) addLocked(tps []kafka.TopicPartition) {
 	q.cond.Broadcast()
 }
 
+func (q *queue) newest() *cluster.Image {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.image
+}
+
 // take waits for a partition that nobody works on; ok is false once closed.
 func (q *queue) take() (tp kafka.TopicPartition, im *cluster.Image, ok bool) {
 	q.mu.Lock()
