@@ -157,27 +157,41 @@ func (m *Manager) Append(tp kafka.TopicPartition, recs []byte, acks int16, origi
 	if p == nil {
 		return Appended{}, m.absent(tp)
 	}
-	a, moved, err := p.append(recs, acks, origin)
+	a, moved, err := p.append(recs, acks, origin, kafka.NoLeaderEpoch)
 	if moved {
 		m.wake(tp)
 	}
 	return a, err
 }
 
-// AwaitReplicated calls done once the high watermark has passed an append: with
-// nil, or with why it did not (NotLeaderError, ErrTimedOut,
+// AppendIn is Append for a coordinator, in one leadership only: in another it
+// fails with NotLeaderError.
+func (m *Manager) AppendIn(tp kafka.TopicPartition, epoch kafka.LeaderEpoch, recs []byte, acks int16) (Appended, error) {
+	p := m.Partition(tp)
+	if p == nil {
+		return Appended{}, m.absent(tp)
+	}
+	a, moved, err := p.append(recs, acks, log.Coordinator, epoch)
+	if moved {
+		m.wake(tp)
+	}
+	return a, err
+}
+
+// AwaitReplicated calls done once the high watermark has passed last, the last
+// offset of an append made in the leadership of epoch: with nil, or with why it did not (NotLeaderError, ErrTimedOut,
 // ErrNotEnoughReplicasAfterAppend). done may run before AwaitReplicated returns;
 // it does not run any more after cancel, unless it has already.
-func (m *Manager) AwaitReplicated(tp kafka.TopicPartition, a Appended, wait time.Duration, done func(error)) (cancel func()) {
+func (m *Manager) AwaitReplicated(tp kafka.TopicPartition, last int64, epoch kafka.LeaderEpoch, wait time.Duration, done func(error)) (cancel func()) {
 	p := m.Partition(tp)
 	if p == nil {
 		done(m.absent(tp))
 		return func() {}
 	}
 	w := m.produces.Park([]kafka.TopicPartition{tp}, wait,
-		func() bool { ok, _ := p.replicated(a.LastOffset, a.Epoch); return ok },
+		func() bool { ok, _ := p.replicated(last, epoch); return ok },
 		func(purgatory.Outcome) {
-			ok, err := p.replicated(a.LastOffset, a.Epoch)
+			ok, err := p.replicated(last, epoch)
 			if !ok {
 				err = fmt.Errorf("%w: %s", ErrTimedOut, tp)
 			}

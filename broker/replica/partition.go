@@ -133,13 +133,17 @@ type Appended struct {
 	Replicated bool
 }
 
-// append stores records as leader. Its caller wakes waiters if moved.
-func (p *Partition) append(recs []byte, acks int16, origin log.Origin) (a Appended, moved bool, err error) {
+// append stores records as leader, in the leadership of epoch if one is given.
+// Its caller wakes waiters if moved.
+func (p *Partition) append(recs []byte, acks int16, origin log.Origin, epoch kafka.LeaderEpoch) (a Appended, moved bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l, err := p.leaderLocked()
 	if err != nil {
 		return Appended{}, false, err
+	}
+	if epoch != kafka.NoLeaderEpoch && epoch != p.state.LeaderEpoch {
+		return Appended{}, false, &NotLeaderError{Leader: p.state.Leader, Epoch: p.state.LeaderEpoch}
 	}
 	if acks == -1 && len(p.state.ISR) < p.state.effectiveMinISR() {
 		return Appended{}, false, fmt.Errorf("%w: %s: %v of %d", ErrNotEnoughReplicas, p.tp, p.state.ISR, p.state.effectiveMinISR())
