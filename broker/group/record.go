@@ -155,12 +155,14 @@ func appendBytes(b, v []byte) []byte {
 
 // DecodeKey reads a record's key. Versions from 3 on give KeyUnknown and no
 // error. Strings are copies.
-func DecodeKey(b []byte) (Key, error) {
-	d := decoder{b: b}
+func DecodeKey(b []byte) (Key, error) { return decodeKey(&decoder{b: b}) }
+
+func decodeKey(d *decoder) (Key, error) {
+	size := len(d.b)
 	k := Key{Version: d.int16()}
 	switch {
 	case d.failed || k.Version < 0:
-		return Key{}, fmt.Errorf("%w: key of %d bytes", ErrRecord, len(b))
+		return Key{}, fmt.Errorf("%w: key of %d bytes", ErrRecord, size)
 	case k.Version <= 1:
 		k.Kind, k.Group, k.Topic, k.Partition = KeyOffset, d.string(), d.string(), d.int32()
 	case k.Version == 2:
@@ -250,6 +252,8 @@ type decoder struct {
 	b        []byte
 	flexible bool
 	failed   bool
+	// interned, if not nil, lets equal strings share their bytes.
+	interned map[string]string
 }
 
 func (d *decoder) take(n int) []byte {
@@ -317,7 +321,16 @@ func (d *decoder) nullableString() *string {
 
 // string reads a string that must not be null.
 func (d *decoder) string() string {
-	return string(d.take(d.length(false)))
+	b := d.take(d.length(false))
+	if d.interned == nil {
+		return string(b)
+	}
+	s, found := d.interned[string(b)]
+	if !found {
+		s = string(b)
+		d.interned[s] = s
+	}
+	return s
 }
 
 // bytes reads bytes; null reads as empty.

@@ -147,6 +147,8 @@ type CommitPartition struct {
 	// Err, set by the caller (unknown partition), keeps this one out; after the
 	// call it is the outcome.
 	Err protocol.Error
+
+	expiration int64 // set by BeginCommit
 }
 
 // FetchRequest asks for committed offsets.

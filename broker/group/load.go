@@ -1,0 +1,203 @@
+package group
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"barnabas/internal/kafka"
+	"barnabas/log/batch"
+)
+
+// loadRetry is the pause after a load that failed.
+const loadRetry = time.Second
+
+// load reads a partition until it succeeds or ctx ends, and makes its groups
+// available.
+func (c *Coordinator) load(ctx context.Context, p *partition, t *tenure) {
+	select {
+	case c.loads <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-c.loads }()
+	for {
+		began := time.Now()
+		l := newLoader(c.opt.Codecs)
+		err := c.opt.Store.Read(ctx, p.index, l.batch)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			c.publish(ctx, p, t, l, began)
+			return
+		}
+		c.log.Error("could not load consumer groups; trying again", "partition", p.index, "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(loadRetry):
+		}
+	}
+}
+
+// publish makes the loaded groups known.
+func (c *Coordinator) publish(ctx context.Context, p *partition, t *tenure, l *loader, began time.Time) {
+	now := time.Now()
+	machines := l.machines(c.limits, now)
+	groups := make(map[string]*instance, len(machines))
+	var notes []*instance
+	effects := map[*instance]Effects{}
+	for id, m := range machines {
+		g := newInstance(c, p, t, m)
+		groups[id] = g
+		notes = append(notes, g)
+		// Sessions begin before anybody can meet the group.
+		effects[g] = m.Loaded(now)
+	}
+	if !p.activate(ctx, groups) {
+		return
+	}
+	for _, g := range notes {
+		g.step(func(time.Time) Effects { return effects[g] })
+	}
+	if l.bad > 0 {
+		c.log.Warn("skipped unreadable records of consumer groups", "partition", p.index, "records", l.bad, "error", l.badErr)
+	}
+	c.log.Info("loaded consumer groups", "partition", p.index, "epoch", t.epoch.Load(), "groups", len(groups),
+		"offsets", l.offsets(), "took", time.Since(began))
+}
+
+// loader replays a partition of __consumer_offsets.
+type loader struct {
+	codecs *batch.Codecs
+	// interned lets groups and topics, which repeat in every key, share bytes.
+	interned map[string]string
+	// values holds the last group record of each group; nil after a tombstone.
+	values map[string][]byte
+	groups map[string]*offsets
+	// bad counts records that don't decode; badErr is the first reason.
+	bad    int
+	badErr error
+}
+
+func newLoader(codecs *batch.Codecs) *loader {
+	return &loader{codecs: codecs, interned: map[string]string{}, values: map[string][]byte{}, groups: map[string]*offsets{}}
+}
+
+// batch replays one batch. A record that does not decode is skipped, so that one
+// bad writer does not cost everybody's offsets; a batch that can't be read ends
+// the load.
+func (l *loader) batch(b []byte) error {
+	h, err := batch.ParseHeader(b)
+	if err != nil {
+		return err
+	}
+	for r, err := range batch.Records(b, l.codecs) {
+		if err != nil {
+			return err
+		}
+		switch {
+		case h.Control():
+			err = l.marker(&h, &r)
+		default:
+			err = l.record(&h, &r)
+		}
+		if err != nil {
+			l.bad++
+			if l.badErr == nil {
+				l.badErr = err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *loader) marker(h *batch.Header, r *batch.Record) error {
+	commit, _, is, err := batch.ParseMarker(r)
+	if err != nil || !is {
+		return err
+	}
+	for _, o := range l.groups {
+		o.end(kafka.ProducerID(h.ProducerID), commit)
+	}
+	return nil
+}
+
+func (l *loader) record(h *batch.Header, r *batch.Record) error {
+	k, err := decodeKey(&decoder{b: r.Key, interned: l.interned})
+	if err != nil {
+		return err
+	}
+	switch k.Kind {
+	case KeyGroup:
+		if r.Value == nil {
+			delete(l.values, k.Group)
+		} else {
+			l.values[k.Group] = bytes.Clone(r.Value)
+		}
+		return nil
+	case KeyOffset:
+		return l.offset(h, r, k)
+	}
+	return nil
+}
+
+func (l *loader) offset(h *batch.Header, r *batch.Record, k Key) error {
+	o := l.groups[k.Group]
+	if o == nil {
+		o = &offsets{}
+		l.groups[k.Group] = o
+	}
+	tp := kafka.TopicPartition{Topic: k.Topic, Partition: k.Partition}
+	if r.Value == nil {
+		delete(o.stable, tp)
+		return nil
+	}
+	v, err := DecodeOffsetValue(r.Value)
+	if err != nil {
+		return err
+	}
+	c := committed{v.Offset, v.LeaderEpoch, v.Metadata, v.CommitTimestamp, v.ExpireTimestamp, h.BaseOffset}
+	if h.Transactional() {
+		o.begin(kafka.ProducerID(h.ProducerID), tp, c)
+	} else {
+		o.put(tp, c)
+	}
+	return nil
+}
+
+// machines makes the groups. Those with members are stable, others empty; a
+// group without a record but with offsets is one of simple consumers.
+func (l *loader) machines(limits Limits, now time.Time) map[string]*Machine {
+	out := make(map[string]*Machine, len(l.groups)+len(l.values))
+	for id, b := range l.values {
+		v, err := DecodeGroupValue(b)
+		if err != nil {
+			l.bad++
+			if l.badErr == nil {
+				l.badErr = err
+			}
+			continue
+		}
+		out[id] = Restore(id, limits, &v, now)
+	}
+	for id, o := range l.groups {
+		if o.empty() {
+			continue
+		}
+		if out[id] == nil {
+			out[id] = Restore(id, limits, nil, now)
+		}
+		out[id].offsets = *o
+	}
+	return out
+}
+
+func (l *loader) offsets() int {
+	n := 0
+	for _, o := range l.groups {
+		n += len(o.stable)
+	}
+	return n
+}
