@@ -27,9 +27,14 @@ type Config struct {
 	Txn         Txn
 
 	// static holds the values as given by file, environment and overrides;
-	// perBroker and clusterWide the dynamic layers above it. All by key, as
-	// text, trimmed.
-	static, perBroker, clusterWide map[string]string
+	// perBroker and clusterWide the dynamic layers above it.
+	static                 map[string]setting
+	perBroker, clusterWide map[string]string
+	accepted               []string // of --accept-missing
+	// values holds every key's effective value, typed; nil where there is none.
+	values map[string]any
+	// topicDefaults holds every topic config's value of a topic without overrides.
+	topicDefaults map[string]any
 }
 
 // Broker is who the broker is, and what fits nowhere else.
@@ -47,7 +52,6 @@ type Broker struct {
 	DeleteTopics, AutoCreateTopics bool
 	FetchMaxBytes                  int
 	FetchSessionSlots              int
-	DownConversion                 bool // default of topics: message.downconversion.enable
 }
 
 // Protocol is how a listener talks.
@@ -85,13 +89,9 @@ type Listeners struct {
 type Socket struct {
 	SendBufferBytes, ReceiveBufferBytes int // -1: the system's choice
 	MaxRequestBytes                     int
-	Backlog                             int
 	MaxConnections, MaxConnectionsPerIP int
 	MaxConnectionsPerIPOverrides        map[string]int
-	MaxCreationRate                     int           // accepted connections per second
 	MaxIdle                             time.Duration // negative: for ever
-	QueuedMaxRequests                   int
-	QueuedMaxBytes                      int64 // memory for requests that are read; <= 0: no bound
 }
 
 // ZooKeeper is where coordination lives.
@@ -124,10 +124,7 @@ type Replication struct {
 	SocketReceiveBufferBytes        int
 	Fetchers                        int // per source broker
 	HighWatermarkCheckpointInterval time.Duration
-	RackAwareSelector               bool // replica.selector.class names RackAwareReplicaSelector
 	FlushWhenAlone                  bool // log.flush.when.alone, ours
-	ProducerPurge, FetchPurge       int
-	DeleteRecordsPurge              int
 }
 
 // Log is what the whole log manager shares; what may differ by topic stands in
@@ -217,7 +214,6 @@ type Topic struct {
 	IndexIntervalBytes                    int
 	MinCompactionLag, MaxCompactionLag    time.Duration
 	MaxMessageBytes                       int
-	DownConversion                        bool
 	LogAppendTime                         bool          // message.timestamp.type
 	TimestampBeforeMax, TimestampAfterMax time.Duration // with message.timestamp.difference.max.ms applied
 	MinCleanableRatio                     float64

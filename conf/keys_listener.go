@@ -1,0 +1,43 @@
+package conf
+
+// listenerKeys: Listeners and sockets.
+func listenerKeys() []Key {
+	return []Key{
+		{Name: "listeners", Type: String, Default: "PLAINTEXT://:9092", Mode: PerBroker, Status: Built,
+			Doc: "Where to listen, as NAME://host:port, comma separated. An empty host is every interface, port 0 any free port."},
+		{Name: "advertised.listeners", Type: String, NoDefault: true, Mode: PerBroker, Status: Built,
+			Doc: "What clients are told to connect to, when that differs from listeners. 0.0.0.0 is not allowed here."},
+		{Name: "listener.security.protocol.map", Type: String, Default: "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL", Mode: PerBroker, Status: Built,
+			Doc: "Which protocol each listener name speaks. Setting it replaces the whole map."},
+		{Name: "inter.broker.listener.name", Type: String, NoDefault: true, Status: Built,
+			Doc: "The listener that brokers use among themselves. Excludes security.inter.broker.protocol."},
+		{Name: "security.inter.broker.protocol", Type: String, Default: "PLAINTEXT", Valid: oneOf("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"), Status: Built,
+			Doc: "The protocol that brokers use among themselves; also the listener's name if inter.broker.listener.name is not set."},
+		{Name: "control.plane.listener.name", Type: String, NoDefault: true, Status: Harmless,
+			Doc: "A listener of its own for requests from the controller."},
+		{Name: "socket.send.buffer.bytes", Type: Int, Default: "102400", Status: Built,
+			Doc: "SO_SNDBUF of server sockets; -1 leaves it to the operating system."},
+		{Name: "socket.receive.buffer.bytes", Type: Int, Default: "102400", Status: Built,
+			Doc: "SO_RCVBUF of server sockets; -1 leaves it to the operating system."},
+		{Name: "socket.request.max.bytes", Type: Int, Default: "104857600", Valid: atLeast(1), Status: Built,
+			Doc: "Largest request in bytes; a larger one closes the connection."},
+		{Name: "socket.listen.backlog.size", Type: Int, Default: "50", Valid: atLeast(1), Status: Harmless,
+			Doc: "Length of the queue of connections that wait to be accepted. The operating system's bound (net.core.somaxconn) is used."},
+		{Name: "max.connections", Type: Int, Default: "2147483647", Valid: atLeast(0), Mode: ClusterWide, Status: Built,
+			Doc: "How many connections this broker holds at the same time."},
+		{Name: "max.connections.per.ip", Type: Int, Default: "2147483647", Valid: atLeast(0), Mode: ClusterWide, Status: Built,
+			Doc: "How many connections one address may hold. 0 only together with max.connections.per.ip.overrides."},
+		{Name: "max.connections.per.ip.overrides", Type: String, Mode: ClusterWide, Status: Built,
+			Doc: "Other limits for some addresses: host:count, comma separated."},
+		{Name: "max.connection.creation.rate", Type: Int, Default: "2147483647", Valid: atLeast(0), Mode: ClusterWide, Status: Weaker,
+			Doc: "How many new connections are accepted per second."},
+		{Name: "connections.max.idle.ms", Type: Long, Default: "600000", Status: Built,
+			Doc: "Close connections that were idle for so long; negative never does."},
+		{Name: "connection.failed.authentication.delay.ms", Type: Int, Default: "100", Valid: atLeast(0), Status: Harmless,
+			Doc: "Pause before a connection that failed to authenticate is closed."},
+		{Name: "queued.max.requests", Type: Int, Default: "500", Valid: atLeast(1), Status: Harmless,
+			Doc: "Requests that may wait for a thread. Barnabas reads a connection no further while its requests wait."},
+		{Name: "queued.max.request.bytes", Type: Long, Default: "-1", Status: Weaker,
+			Doc: "Bound of the memory for requests in work; -1 is no bound."},
+	}
+}

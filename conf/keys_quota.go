@@ -1,0 +1,41 @@
+package conf
+
+// quotaKeys: Metrics and quotas.
+func quotaKeys() []Key {
+	return []Key{
+		{Name: "metric.reporters", Type: List, Mode: ClusterWide, Status: Harmless,
+			Doc: "Java classes that report metrics. Java classes cannot be loaded."},
+		{Name: "auto.include.jmx.reporter", Type: Boolean, Default: "true", Status: Harmless,
+			Doc: "Report metrics by JMX. There is no JVM here."},
+		{Name: "metrics.num.samples", Type: Int, Default: "2", Valid: atLeast(1), Status: Harmless,
+			Doc: "Samples kept per metric."},
+		{Name: "metrics.sample.window.ms", Type: Long, Default: "30000", Valid: atLeast(1), Status: Harmless,
+			Doc: "Window of one sample."},
+		{Name: "metrics.recording.level", Type: String, Default: "INFO", Status: Harmless,
+			Doc: "How many metrics are recorded."},
+		{Name: "kafka.metrics.reporters", Type: List, Status: Harmless,
+			Doc: "Java classes that report metrics. Java classes cannot be loaded."},
+		{Name: "kafka.metrics.polling.interval.secs", Type: Int, Default: "10", Valid: atLeast(1), Status: Harmless,
+			Doc: "Interval of those reporters."},
+		{Name: "telemetry.max.bytes", Type: Int, Default: "1048576", Valid: atLeast(1), Status: Harmless,
+			Doc: "Largest metrics push of a client; used without ZooKeeper only."},
+		{Name: "quota.window.num", Type: Int, Default: "11", Valid: atLeast(1), Status: Harmless,
+			Doc: "Samples kept for client quotas."},
+		{Name: "quota.window.size.seconds", Type: Int, Default: "1", Valid: atLeast(1), Status: Harmless,
+			Doc: "Window of one sample for client quotas."},
+		{Name: "replication.quota.window.num", Type: Int, Default: "11", Valid: atLeast(1), Status: Harmless,
+			Doc: "Samples kept for replication throttles."},
+		{Name: "replication.quota.window.size.seconds", Type: Int, Default: "1", Valid: atLeast(1), Status: Harmless,
+			Doc: "Window of one sample for replication throttles."},
+		{Name: "alter.log.dirs.replication.quota.window.num", Type: Int, Default: "11", Valid: atLeast(1), Status: Harmless,
+			Doc: "Samples kept for throttles between directories."},
+		{Name: "alter.log.dirs.replication.quota.window.size.seconds", Type: Int, Default: "1", Valid: atLeast(1), Status: Harmless,
+			Doc: "Window of one sample for throttles between directories."},
+		{Name: "controller.quota.window.num", Type: Int, Default: "11", Valid: atLeast(1), Status: Harmless,
+			Doc: "Samples kept for quotas on topic changes."},
+		{Name: "controller.quota.window.size.seconds", Type: Int, Default: "1", Valid: atLeast(1), Status: Harmless,
+			Doc: "Window of one sample for quotas on topic changes."},
+		{Name: "client.quota.callback.class", Type: Class, NoDefault: true, Status: Weaker,
+			Doc: "A Java class that decides quotas. Java classes cannot be loaded."},
+	}
+}
