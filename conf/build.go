@@ -136,6 +136,9 @@ func (b *builder) socket(o *Socket) {
 		MaxRequestBytes:     b.int("socket.request.max.bytes"),
 		MaxConnections:      b.int("max.connections"),
 		MaxConnectionsPerIP: b.int("max.connections.per.ip"),
+		Backlog:             b.int("socket.listen.backlog.size"),
+		MaxCreationRate:     b.int("max.connection.creation.rate"),
+		QueuedMaxBytes:      b.long("queued.max.request.bytes"),
 		MaxIdle:             b.ms("connections.max.idle.ms"),
 	}
 	o.MaxConnectionsPerIPOverrides = b.ipOverrides()
@@ -203,6 +206,7 @@ func (b *builder) replication(o *Replication) {
 		Fetchers:                        b.int("num.replica.fetchers"),
 		HighWatermarkCheckpointInterval: b.ms("replica.high.watermark.checkpoint.interval.ms"),
 		FlushWhenAlone:                  b.boolean("log.flush.when.alone"),
+		RackAwareSelector:               strings.HasSuffix(b.str("replica.selector.class"), ".RackAwareReplicaSelector"),
 	}
 	if o.FetchWaitMax > o.SocketTimeout {
 		b.contradiction("replica.socket.timeout.ms should always be at least replica.fetch.wait.max.ms to prevent unnecessary socket timeouts")

@@ -91,6 +91,9 @@ type Socket struct {
 	MaxRequestBytes                     int
 	MaxConnections, MaxConnectionsPerIP int
 	MaxConnectionsPerIPOverrides        map[string]int
+	Backlog                             int           // connections that wait to be accepted
+	MaxCreationRate                     int           // accepted connections per second
+	QueuedMaxBytes                      int64         // memory for requests that are read; <= 0: no bound
 	MaxIdle                             time.Duration // negative: for ever
 }
 
@@ -125,6 +128,7 @@ type Replication struct {
 	Fetchers                        int // per source broker
 	HighWatermarkCheckpointInterval time.Duration
 	FlushWhenAlone                  bool // log.flush.when.alone, ours
+	RackAwareSelector               bool // replica.selector.class names RackAwareReplicaSelector
 }
 
 // Log is what the whole log manager shares; what may differ by topic stands in
@@ -214,6 +218,7 @@ type Topic struct {
 	IndexIntervalBytes                    int
 	MinCompactionLag, MaxCompactionLag    time.Duration
 	MaxMessageBytes                       int
+	DownConversion                        bool
 	LogAppendTime                         bool          // message.timestamp.type
 	TimestampBeforeMax, TimestampAfterMax time.Duration // with message.timestamp.difference.max.ms applied
 	MinCleanableRatio                     float64

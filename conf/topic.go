@@ -146,6 +146,7 @@ func fillTopic(v map[string]any) Topic {
 		MinCompactionLag:          millis(long("min.compaction.lag.ms")),
 		MaxCompactionLag:          millis(long("max.compaction.lag.ms")),
 		MaxMessageBytes:           int(long("max.message.bytes")),
+		DownConversion:            v["message.downconversion.enable"].(bool),
 		LogAppendTime:             v["message.timestamp.type"] == "LogAppendTime",
 		TimestampBeforeMax:        millis(long("message.timestamp.before.max.ms")),
 		TimestampAfterMax:         millis(long("message.timestamp.after.max.ms")),
