@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"barnabas/broker/group"
 	"barnabas/broker/purgatory"
 	"barnabas/cluster"
 	"barnabas/internal/kafka"
@@ -32,6 +33,9 @@ type Options struct {
 	Offsets Offsets
 	// ProducerIDs are for idempotent producers.
 	ProducerIDs ProducerIDs
+	// Groups coordinates consumer groups; Coordinators finds who does.
+	Groups       *group.Coordinator
+	Coordinators *group.Finder
 	// FetchMaxBytes bounds any fetch answer (fetch.max.bytes). Default
 	// 57671680.
 	FetchMaxBytes int

@@ -1,9 +1,23 @@
 package api
 
-import "barnabas/protocol"
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"barnabas/protocol"
+)
 
 const maxKey = protocol.KeyConsumerGroupDescribe
 
 // table has one line per API key that is served, and so advertised, with the
 // versions. Sorted by key.
-var table = []entry{}
+var table = []entry{
+	{protocol.KeyOffsetCommit, 0, 9, adapt(kmsg.NewPtrOffsetCommitRequest, (*API).offsetCommit)},
+	{protocol.KeyOffsetFetch, 0, 9, adapt(kmsg.NewPtrOffsetFetchRequest, (*API).offsetFetch)},
+	{protocol.KeyFindCoordinator, 0, 6, adapt(kmsg.NewPtrFindCoordinatorRequest, (*API).findCoordinator)},
+	{protocol.KeyJoinGroup, 0, 9, adapt(kmsg.NewPtrJoinGroupRequest, (*API).joinGroup)},
+	{protocol.KeyHeartbeat, 0, 4, adapt(kmsg.NewPtrHeartbeatRequest, (*API).heartbeat)},
+	{protocol.KeyLeaveGroup, 0, 5, adapt(kmsg.NewPtrLeaveGroupRequest, (*API).leaveGroup)},
+	{protocol.KeySyncGroup, 0, 5, adapt(kmsg.NewPtrSyncGroupRequest, (*API).syncGroup)},
+	{protocol.KeyDescribeGroups, 0, 5, adapt(kmsg.NewPtrDescribeGroupsRequest, (*API).describeGroups)},
+	{protocol.KeyListGroups, 0, 5, adapt(kmsg.NewPtrListGroupsRequest, (*API).listGroups)},
+}

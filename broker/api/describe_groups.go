@@ -1,0 +1,34 @@
+package api
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// groupOperations are the operations on a group that a caller with all rights
+// has: Read, Delete and Describe, as bits of their AclOperation codes.
+const groupOperations = 1<<3 | 1<<6 | 1<<8
+
+// describeGroups, versions 0 to 5. v3: authorized operations; v4: static
+// members; v5: flexible.
+func (a *API) describeGroups(_ context.Context, _ *Call, req *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
+	resp := kmsg.NewPtrDescribeGroupsResponse()
+	for _, id := range req.Groups {
+		d := a.opt.Groups.Describe(id)
+		o := kmsg.NewDescribeGroupsResponseGroup()
+		o.Group, o.ErrorCode, o.State = id, d.Err.Code(), d.State
+		o.ProtocolType, o.Protocol = d.ProtocolType, d.Protocol
+		if req.IncludeAuthorizedOperations {
+			o.AuthorizedOperations = groupOperations
+		}
+		for _, m := range d.Members {
+			q := kmsg.NewDescribeGroupsResponseGroupMember()
+			q.MemberID, q.InstanceID, q.ClientID, q.ClientHost = m.MemberID, m.InstanceID, m.ClientID, m.ClientHost
+			q.ProtocolMetadata, q.MemberAssignment = m.Metadata, m.Assignment
+			o.Members = append(o.Members, q)
+		}
+		resp.Groups = append(resp.Groups, o)
+	}
+	return resp
+}
