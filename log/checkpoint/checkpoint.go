@@ -3,19 +3,38 @@
 // producer snapshots, in Kafka's exact bytes (log-format.md §1 and §5).
 //
 // Text files are replaced atomically and durably (vfs.WriteFileAtomic). Readers
-// are strict and bounded: damage is ErrCorrupt, wrapped with file and line.
+// are strict and bounded: damage is a *CorruptError with file and line, which
+// wraps ErrCorrupt; an absent file is fs.ErrNotExist.
 package checkpoint
 
 import (
+	"bytes"
 	"errors"
-	"time"
+	"fmt"
+	"strconv"
 
-	"barnabas/internal/kafka"
 	"barnabas/internal/vfs"
 )
 
 // ErrCorrupt: the file is not what it should be.
 var ErrCorrupt = errors.New("checkpoint: corrupt")
+
+// CorruptError tells what is wrong with a file.
+type CorruptError struct {
+	File string
+	// Line counts from 1; 0 is the file as a whole.
+	Line int
+	What string
+}
+
+func (e *CorruptError) Error() string {
+	if e.Line == 0 {
+		return fmt.Sprintf("%v: %s: %s", ErrCorrupt, e.File, e.What)
+	}
+	return fmt.Sprintf("%v: %s, line %d: %s", ErrCorrupt, e.File, e.Line, e.What)
+}
+
+func (e *CorruptError) Unwrap() error { return ErrCorrupt }
 
 // Names of the files in a log directory.
 const (
@@ -37,71 +56,75 @@ const (
 // CleanShutdownMarker is the content of CleanShutdownFile.
 const CleanShutdownMarker = `{"version":0,"brokerEpoch":-1}`
 
-// ReadOffsets reads an offset checkpoint. An empty file holds no entries; an
-// absent one is fs.ErrNotExist.
-func ReadOffsets(fs vfs.FS, name string) (map[kafka.TopicPartition]int64, error) { return nil, nil }
+// maxTextBytes bounds the text files: some millions of entries.
+const maxTextBytes = 256 << 20
 
-// WriteOffsets replaces an offset checkpoint, entries sorted.
-func WriteOffsets(fs vfs.FS, name string, offsets map[kafka.TopicPartition]int64) error { return nil }
+// table is a text checkpoint: version 0, the number of entries, a line for each
+// (org.apache.kafka.server.common.CheckpointFile).
+const tableVersion = "0"
 
-// Epoch says that the records from StartOffset on were appended by the leader of
-// Epoch.
-type Epoch struct {
-	Epoch       kafka.LeaderEpoch
-	StartOffset int64
+// encodeTable begins a text checkpoint of n entries.
+func encodeTable(n int) []byte {
+	b := append([]byte(tableVersion), '\n')
+	return append(strconv.AppendInt(b, int64(n), 10), '\n')
 }
 
-// ReadEpochs reads a leader-epoch-checkpoint; epochs and offsets strictly
-// increase.
-func ReadEpochs(fs vfs.FS, name string) ([]Epoch, error) { return nil, nil }
-
-// WriteEpochs replaces a leader-epoch-checkpoint.
-func WriteEpochs(fs vfs.FS, name string, epochs []Epoch) error { return nil }
-
-// ReadPartitionMetadata reads the topic id in a partition.metadata.
-func ReadPartitionMetadata(fs vfs.FS, name string) (kafka.TopicID, error) {
-	return kafka.TopicID{}, nil
+// decodeTable calls fn with the words of each entry. An empty file has none.
+func decodeTable(name string, data []byte, words int, fn func(fields [][]byte) error) error {
+	if len(data) == 0 {
+		return nil
+	}
+	line := 0
+	next := func() []byte {
+		line++
+		text, rest, _ := bytes.Cut(data, []byte{'\n'})
+		data = rest
+		return text
+	}
+	bad := func(format string, args ...any) error {
+		return &CorruptError{File: name, Line: line, What: fmt.Sprintf(format, args...)}
+	}
+	if version := next(); string(version) != tableVersion {
+		return bad("version %.20q instead of %s", version, tableVersion)
+	}
+	text := next()
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	if err != nil {
+		return bad("%.20q is no number of entries", text)
+	}
+	for i := range n {
+		if len(data) == 0 {
+			return bad("%d entries where the head says %d", i, n)
+		}
+		text := next()
+		fields := bytes.Fields(text)
+		if len(fields) != words {
+			return bad("%.80q has not %d words", text, words)
+		}
+		if err := fn(fields); err != nil {
+			return bad("%.80q: %v", text, err)
+		}
+	}
+	if len(data) != 0 {
+		line++
+		return bad("more than the %d entries that the head says", n)
+	}
+	return nil
 }
 
-// WritePartitionMetadata replaces a partition.metadata.
-func WritePartitionMetadata(fs vfs.FS, name string, id kafka.TopicID) error { return nil }
+var (
+	errNegative  = errors.New("negative")
+	errDuplicate = errors.New("a second entry")
+	errOrder     = errors.New("out of order")
+)
 
-// Meta is the content of a meta.properties.
-type Meta struct {
-	// Version 0 is ZooKeeper's, 1 is KRaft's (with node.id for BrokerID).
-	Version int
-	// BrokerID is -1 if absent.
-	BrokerID kafka.BrokerID
-	// ClusterID and DirectoryID are empty if absent.
-	ClusterID, DirectoryID string
+// number reads a number ≥ 0 of so many bits, the sign's included.
+func number(text []byte, bits int) (int64, error) {
+	n, err := strconv.ParseInt(string(text), 10, bits)
+	if err == nil && n < 0 {
+		err = errNegative
+	}
+	return n, err
 }
 
-// ReadMeta reads a meta.properties; an absent one is fs.ErrNotExist.
-func ReadMeta(fs vfs.FS, name string) (Meta, error) { return Meta{}, nil }
-
-// WriteMeta replaces a meta.properties; now goes into its date comment.
-func WriteMeta(fs vfs.FS, name string, m Meta, now time.Time) error { return nil }
-
-// Producer is one entry of a producer snapshot. Absent numbers are -1.
-type Producer struct {
-	ID               kafka.ProducerID
-	Epoch            kafka.ProducerEpoch
-	LastSequence     int32
-	LastOffset       int64
-	OffsetDelta      int32 // last minus first offset of the last batch
-	LastTimestamp    int64 // milliseconds
-	CoordinatorEpoch int32
-	TxnFirstOffset   int64 // of the open transaction
-}
-
-// EncodeSnapshot returns the bytes of a producer snapshot.
-func EncodeSnapshot(producers []Producer) []byte { return nil }
-
-// DecodeSnapshot reads them.
-func DecodeSnapshot(b []byte) ([]Producer, error) { return nil, nil }
-
-// ReadSnapshot reads a producer snapshot of at most 1 GiB.
-func ReadSnapshot(fs vfs.FS, name string) ([]Producer, error) { return nil, nil }
-
-// WriteSnapshot writes a producer snapshot; it is made durable only if sync.
-func WriteSnapshot(fs vfs.FS, name string, producers []Producer, sync bool) error { return nil }
+func readText(fs vfs.FS, name string) ([]byte, error) { return vfs.ReadFile(fs, name, maxTextBytes) }
