@@ -63,7 +63,7 @@ func (x *transaction) rollback() {
 
 // find is the znode at a path, at the version asked for; -1 is any.
 func (x *transaction) find(path string, version int32) (*node, code) {
-	if !validPath(path, false) {
+	if !validPath(path) {
 		return nil, codeBadArguments
 	}
 	n := x.tree.nodes[path]
@@ -84,7 +84,7 @@ func (x *transaction) create(r *request, out []byte) ([]byte, code) {
 		return out, codeBadArguments
 	case r.mode == modeTTL || r.mode == modeTTLSequential:
 		return out, codeUnimplemented // as ZooKeeper without extendedTypesEnabled
-	case !validPath(r.path, sequential):
+	case !strings.Contains(r.path, "/") || strings.Contains(r.path, "\x00"):
 		return out, codeBadArguments
 	}
 	encodedACL, c := fixACL(r.acl, x.ids)
@@ -101,6 +101,8 @@ func (x *transaction) create(r *request, out []byte) ([]byte, code) {
 		path = fmt.Sprintf("%s%010d", path, parent.creates)
 	}
 	switch {
+	case !validPath(path):
+		return out, codeBadArguments
 	case x.tree.nodes[path] != nil:
 		return out, codeNodeExists
 	case parent.ephemeral():
@@ -109,11 +111,8 @@ func (x *transaction) create(r *request, out []byte) ([]byte, code) {
 		return out, codeQuotaExceeded
 	}
 	ch := change{op: opCreate, path: path, data: cloneData(r.data), acl: encodedACL}
-	switch r.mode {
-	case modeEphemeral, modeEphemeralSequential:
+	if r.mode == modeEphemeral || r.mode == modeEphemeralSequential {
 		ch.owner = x.session
-	case modeContainer:
-		ch.owner = containerOwner
 	}
 	x.apply(ch)
 	out = appendString(out, path)
@@ -141,7 +140,7 @@ func (x *transaction) delete(r *request) code {
 }
 
 func (x *transaction) setACL(r *request, out []byte) ([]byte, code) {
-	if !validPath(r.path, false) {
+	if !validPath(r.path) {
 		return out, codeBadArguments
 	}
 	encoded, c := fixACL(r.acl, x.ids)
@@ -164,13 +163,18 @@ func (x *transaction) setACL(r *request, out []byte) ([]byte, code) {
 func (x *transaction) multi(ops []request, out []byte) []byte {
 	start := len(out)
 	for i := range ops {
-		kind := ops[i].op
-		if kind == opCreateContainer || kind == opCreateTTL {
-			kind = opCreate2
+		op := &ops[i]
+		// Within a multi ZooKeeper answers create2 as create, a container as
+		// create2.
+		switch op.op {
+		case opCreate, opCreate2, opCreateContainer, opCreateTTL:
+			if op.op = opCreate; op.mode == modeContainer {
+				op.op = opCreate2
+			}
 		}
-		out = appendMultiHeader(out, kind, false, codeOK)
+		out = appendMultiHeader(out, op.op, false, codeOK)
 		var c code
-		if out, c = x.do(&ops[i], out); c != codeOK {
+		if out, c = x.do(op, out); c != codeOK {
 			x.rollback()
 			out = appendFailedMulti(out[:start], i, len(ops), c)
 			break

@@ -58,7 +58,7 @@ func (s *Server) handle(c *conn, packet []byte) (last bool, err error) {
 	if cap(body) <= keepBuffer {
 		s.scratch = body
 	}
-	return last, nil
+	return last, s.rollLocked()
 }
 
 // maxIDs bounds what one connection authenticates as.

@@ -20,7 +20,7 @@ type Options struct {
 
 	// Dir holds the transaction log and the snapshots; "" keeps all in memory.
 	Dir string
-	// FS is where Dir is; required with Dir.
+	// FS is where Dir is. Default vfs.OS.
 	FS vfs.FS
 	// Sync makes each transaction durable (fdatasync, shared by those that
 	// wait) before it is answered. Without it a killed process loses nothing
@@ -61,6 +61,9 @@ func (o Options) withDefaults() Options {
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
 	}
+	if o.FS == nil {
+		o.FS = vfs.OS
+	}
 	if o.Tick == 0 {
 		o.Tick = 2 * time.Second
 	}
@@ -85,8 +88,6 @@ func (o Options) withDefaults() Options {
 
 func (o *Options) validate() error {
 	switch {
-	case o.Dir != "" && o.FS == nil:
-		return errors.New("devzk: Options.Dir needs Options.FS")
 	case o.Tick < time.Millisecond:
 		return errors.New("devzk: Options.Tick is below 1 ms")
 	case o.MinSessionTimeout > o.MaxSessionTimeout:

@@ -2,12 +2,8 @@ package devzk
 
 import "strings"
 
-// validPath applies the rules of org.apache.zookeeper.common.PathUtils. The
-// last name of a sequential path may be empty.
-func validPath(path string, sequential bool) bool {
-	if sequential {
-		path += "1"
-	}
+// validPath applies the rules of org.apache.zookeeper.common.PathUtils.
+func validPath(path string) bool {
 	if path == "" || path[0] != '/' {
 		return false
 	}

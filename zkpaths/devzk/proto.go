@@ -76,7 +76,7 @@ const (
 	modeEphemeral            = 1
 	modePersistentSequential = 2
 	modeEphemeralSequential  = 3
-	modeContainer            = 4
+	modeContainer            = 4 // here a persistent one
 	modeTTL                  = 5
 	modeTTLSequential        = 6
 )

@@ -18,8 +18,10 @@ type Server struct {
 	quit     chan struct{}
 	failed   chan struct{}
 	running  sync.WaitGroup
+	closed   sync.Once
 	// epoch is where ticks are counted from.
 	epoch time.Time
+	store *store // nil without Options.Dir
 
 	mu          sync.Mutex // guards the following
 	tree        *tree
@@ -48,9 +50,20 @@ func Start(o Options) (*Server, error) {
 		tree: newTree(), watches: watchTable{byPath: map[string]map[*conn]watchKind{}},
 		sessions: map[int64]*session{}, nextSession: newSessionBase(now), conns: map[*conn]struct{}{},
 	}
+	if o.Dir != "" {
+		if err := s.openStore(); err != nil {
+			return nil, err
+		}
+		for _, ss := range s.sessions {
+			s.touchLocked(ss, now) // nobody else is here yet
+		}
+	}
 	if s.listener == nil {
 		l, err := net.Listen("tcp", o.Addr)
 		if err != nil {
+			if s.store != nil {
+				s.store.close()
+			}
 			return nil, fmt.Errorf("devzk: listen: %w", err)
 		}
 		s.listener = l
@@ -68,6 +81,14 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 func (s *Server) Close() error {
 	s.stop(nil)
 	s.running.Wait()
+	s.closed.Do(func() {
+		if s.store == nil {
+			return
+		}
+		if err := s.store.close(); err != nil && s.failure == nil {
+			s.failure = fmt.Errorf("devzk: closing the transaction log: %w", err)
+		}
+	})
 	return s.failure
 }
 
@@ -93,7 +114,9 @@ func (s *Server) stopLocked(reason error) {
 		close(s.failed)
 	}
 	close(s.quit)
-	s.listener.Close()
+	if s.listener != nil { // nil while starting
+		s.listener.Close()
+	}
 	for c := range s.conns {
 		c.close()
 	}
@@ -153,9 +176,17 @@ func (s *Server) forget(c *conn) {
 	delete(s.conns, c)
 }
 
-// commitLocked gives a transaction its place. An error means that the server is
-// stopping and nothing may be answered.
+// commitLocked gives a transaction its place: in the log, if there is one. An
+// error means that the server is stopping and nothing may be answered.
 func (s *Server) commitLocked(t *txn) error {
+	t.prev = s.zxid
+	if s.store != nil {
+		if err := s.store.append(t, s.lastTxn+1); err != nil {
+			err = fmt.Errorf("devzk: writing the transaction log: %w", err)
+			s.stopLocked(err)
+			return err
+		}
+	}
 	s.zxid = t.zxid
 	s.lastTxn++
 	return nil
@@ -163,7 +194,16 @@ func (s *Server) commitLocked(t *txn) error {
 
 // waitDurable returns when a transaction, and all before it, are as durable as
 // Options ask for.
-func (s *Server) waitDurable(uint64) error { return nil }
+func (s *Server) waitDurable(number uint64) error {
+	if !s.opts.Sync || s.store == nil {
+		return nil
+	}
+	err := s.store.sync(number)
+	if err != nil {
+		s.stop(fmt.Errorf("devzk: syncing the transaction log: %w", err))
+	}
+	return err
+}
 
 // SessionInfo describes a session.
 type SessionInfo struct {

@@ -17,14 +17,11 @@ type node struct {
 	// creates counts the children ever made: the next sequential number, and
 	// from it the visible cversion, creates*2 - children.
 	creates  int32
-	owner    int64    // session of an ephemeral, containerOwner, or 0
+	owner    int64    // session of an ephemeral, or 0
 	children []string // sorted names
 }
 
-// containerOwner marks containers, as in org.apache.zookeeper.server.EphemeralType.
-const containerOwner = -1 << 63
-
-func (n *node) ephemeral() bool { return n.owner != 0 && n.owner != containerOwner }
+func (n *node) ephemeral() bool { return n.owner != 0 }
 
 func (n *node) appendStat(b []byte) []byte {
 	for _, v := range [...]int64{n.czxid, n.mzxid, n.ctime, n.mtime} {
