@@ -2,27 +2,45 @@ package api
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 
+	"barnabas/broker/fetchsession"
 	"barnabas/net/socket"
 	"barnabas/protocol"
 )
 
 // API serves requests. It implements socket.Handler.
 type API struct {
-	opt   Options
-	table [maxKey + 1]*entry
+	opt      Options
+	log      *slog.Logger
+	table    [maxKey + 1]*entry
+	sessions *fetchsession.Cache
+	scratch  scratch
 }
 
 // New makes the handler of all keys of the table.
 func New(o Options) *API {
-	a := &API{opt: o}
-	for i := range table {
-		a.table[table[i].key] = &table[i]
+	o = o.withDefaults()
+	a := &API{opt: o, log: o.Logger, sessions: fetchsession.New(o.FetchSessionSlots)}
+	for _, e := range table() {
+		a.table[e.key] = &e
 	}
 	return a
 }
 
-// Serve answers one request.
+// Serve answers one request. What the table does not have closes the
+// connection, except a version of ApiVersions that is too new.
 func (a *API) Serve(ctx context.Context, r *socket.Request) socket.Reply {
-	return socket.CloseConn(protocol.UnsupportedVersion)
+	if r.Key < 0 || r.Key > maxKey || a.table[r.Key] == nil {
+		return socket.CloseConn(fmt.Errorf("api: unknown API key %d", r.Key))
+	}
+	e := a.table[r.Key]
+	if r.Key == protocol.KeyAPIVersions && r.Version > e.max {
+		return a.apiVersionsUnsupported(r)
+	}
+	if r.Version < e.min || r.Version > e.max {
+		return socket.CloseConn(fmt.Errorf("api: version %d of %s", r.Version, protocol.KeyName(r.Key)))
+	}
+	return e.serve(a, ctx, r)
 }

@@ -10,14 +10,22 @@ const maxKey = protocol.KeyConsumerGroupDescribe
 
 // table has one line per API key that is served, and so advertised, with the
 // versions. Sorted by key.
-var table = []entry{
-	{protocol.KeyOffsetCommit, 0, 9, adapt(kmsg.NewPtrOffsetCommitRequest, (*API).offsetCommit)},
-	{protocol.KeyOffsetFetch, 0, 9, adapt(kmsg.NewPtrOffsetFetchRequest, (*API).offsetFetch)},
-	{protocol.KeyFindCoordinator, 0, 6, adapt(kmsg.NewPtrFindCoordinatorRequest, (*API).findCoordinator)},
-	{protocol.KeyJoinGroup, 0, 9, adapt(kmsg.NewPtrJoinGroupRequest, (*API).joinGroup)},
-	{protocol.KeyHeartbeat, 0, 4, adapt(kmsg.NewPtrHeartbeatRequest, (*API).heartbeat)},
-	{protocol.KeyLeaveGroup, 0, 5, adapt(kmsg.NewPtrLeaveGroupRequest, (*API).leaveGroup)},
-	{protocol.KeySyncGroup, 0, 5, adapt(kmsg.NewPtrSyncGroupRequest, (*API).syncGroup)},
-	{protocol.KeyDescribeGroups, 0, 5, adapt(kmsg.NewPtrDescribeGroupsRequest, (*API).describeGroups)},
-	{protocol.KeyListGroups, 0, 5, adapt(kmsg.NewPtrListGroupsRequest, (*API).listGroups)},
+func table() []entry {
+	return []entry{
+		// Advertised from 0: older librdkafka compresses nothing otherwise
+		// (librdkafka issue 4956, KAFKA-18659).
+		{protocol.KeyProduce, 0, 11, (*API).produce},
+		// Before 4 the answer is in message format 0 or 1.
+		{protocol.KeyFetch, 4, 17, (*API).fetch},
+		{protocol.KeyOffsetCommit, 0, 9, adapt(kmsg.NewPtrOffsetCommitRequest, (*API).offsetCommit)},
+		{protocol.KeyOffsetFetch, 0, 9, adapt(kmsg.NewPtrOffsetFetchRequest, (*API).offsetFetch)},
+		{protocol.KeyFindCoordinator, 0, 6, adapt(kmsg.NewPtrFindCoordinatorRequest, (*API).findCoordinator)},
+		{protocol.KeyJoinGroup, 0, 9, adapt(kmsg.NewPtrJoinGroupRequest, (*API).joinGroup)},
+		{protocol.KeyHeartbeat, 0, 4, adapt(kmsg.NewPtrHeartbeatRequest, (*API).heartbeat)},
+		{protocol.KeyLeaveGroup, 0, 5, adapt(kmsg.NewPtrLeaveGroupRequest, (*API).leaveGroup)},
+		{protocol.KeySyncGroup, 0, 5, adapt(kmsg.NewPtrSyncGroupRequest, (*API).syncGroup)},
+		{protocol.KeyDescribeGroups, 0, 5, adapt(kmsg.NewPtrDescribeGroupsRequest, (*API).describeGroups)},
+		{protocol.KeyListGroups, 0, 5, adapt(kmsg.NewPtrListGroupsRequest, (*API).listGroups)},
+		{protocol.KeyAPIVersions, 0, 4, adapt(kmsg.NewPtrApiVersionsRequest, (*API).apiVersions)},
+	}
 }

@@ -11,6 +11,8 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+
+	"barnabas/internal/invariant"
 )
 
 const (
@@ -60,17 +62,11 @@ func (p *Pool) Get(n int) *Buf {
 // Release gives the buffer back. B and all that aliases it is dead from now on.
 func (b *Buf) Release() {
 	if b.released.Swap(true) {
-		if poison {
-			panic("buf: released twice")
-		}
+		_ = invariant.Check(false, "buf: a buffer of %d bytes was released twice", cap(b.B))
 		return
 	}
 	b.B = b.B[:cap(b.B)]
-	if poison {
-		for i := range b.B {
-			b.B[i] = 0xdb
-		}
-	}
+	invariant.Poison(b.B)
 	// The class whose every buffer this one is large enough for.
 	class := bits.Len(uint(cap(b.B))) - 1 - minClass
 	if class < 0 || class >= classes {

@@ -2,34 +2,215 @@ package socket
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
+	"os"
+	"sync"
+	"time"
+
+	"barnabas/net/frame"
+	"barnabas/protocol"
 )
+
+// errShutdown ends the reader of a connection when the server closes.
+var errShutdown = errors.New("socket: server closes")
 
 // Conn is a connection of a client.
 type Conn struct {
+	srv      *Server
 	id       uint64
-	listener string
+	listener *listener
 	conn     net.Conn
+	ip       string // key of Server.perIP
 	ctx      context.Context
+	cancel   context.CancelFunc
+
+	// Of the reader's goroutine.
+	reader   *frame.Reader
+	req      Request
+	idleFrom time.Time // when the read deadline was set
+
+	// Of whoever has set writing.
+	writer *frame.Writer
+	batch  []Reply
+	pieces []frame.Piece
+
+	mu sync.Mutex // guards following
+	// queue is a ring of the unanswered requests in order; made with the first.
+	queue       []item
+	head, count int
+	sending     int   // taken from the queue, not written yet
+	ready       int64 // bytes of finished replies in the queue
+	writing     bool  // somebody takes from the queue and writes
+	started     bool  // the writer's goroutine runs
+	draining    bool  // the server closes
+	dead        bool
+	work        sync.Cond // the writer waits for a reply that can be written
+	space       sync.Cond // the reader waits for replies to go out
+}
+
+type item struct {
+	reply Reply
+}
+
+// ready reports whether the reply can be written. Conn.mu is held.
+func (i *item) ready() bool {
+	return i.reply.kind != replyParked || i.reply.pending.state != waiting
+}
+
+func newConn(s *Server, l *listener, id uint64, nc net.Conn, ip string) *Conn {
+	c := &Conn{
+		srv: s, id: id, listener: l, conn: nc, ip: ip,
+		reader: frame.NewReader(nc, s.pool, s.opt.MaxRequestBytes),
+		writer: frame.NewWriter(nc, s.pool, s.opt.WriteTimeout),
+	}
+	c.work.L, c.space.L = &c.mu, &c.mu
+	c.req.Conn = c
+	c.ctx, c.cancel = context.WithCancel(s.ctx)
+	return c
 }
 
 // ID is unique among the connections of a server's life.
 func (c *Conn) ID() uint64 { return c.id }
 
 // Listener is the name of the listener that accepted the connection.
-func (c *Conn) Listener() string { return c.listener }
+func (c *Conn) Listener() string { return c.listener.opt.Name }
 
 // RemoteAddr is the address of the client.
 func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 
 // RemoteHost is the client's IP without the port, as groups show it.
-func (c *Conn) RemoteHost() string {
-	host, _, err := net.SplitHostPort(c.conn.RemoteAddr().String())
-	if err != nil {
-		return c.conn.RemoteAddr().String()
-	}
-	return host
-}
+func (c *Conn) RemoteHost() string { return c.ip }
 
 // Context ends when the connection or the server closes.
 func (c *Conn) Context() context.Context { return c.ctx }
+
+// run reads and serves until the connection ends.
+func (c *Conn) run() {
+	err := c.serve()
+	if errors.Is(err, errShutdown) {
+		c.drain()
+	}
+	c.close(err)
+	c.reader.Close()
+}
+
+func (c *Conn) serve() error {
+	for {
+		if !c.reader.Buffered() {
+			c.flush()
+		}
+		body, err := c.next()
+		if err != nil {
+			return err
+		}
+		h, body, err := protocol.ParseHeader(body)
+		if err != nil {
+			return err
+		}
+		if !Overlaps(h.Key) && !c.drain() {
+			return net.ErrClosed
+		}
+		r := &c.req
+		r.Key, r.Version, r.CorrelationID, r.Body = h.Key, h.Version, h.CorrelationID, body
+		if string(h.ClientID) != r.ClientID { // rare: one client, one name
+			r.ClientID = string(h.ClientID)
+		}
+		r.Arrived = time.Now()
+		reply := c.srv.handler.Serve(c.ctx, r)
+		r.Body = nil
+		if !c.push(reply) {
+			return net.ErrClosed
+		}
+	}
+}
+
+// next reads a frame. A connection with unanswered requests is not idle.
+func (c *Conn) next() ([]byte, error) {
+	for {
+		if err := c.armIdle(false); err != nil {
+			return nil, err
+		}
+		body, err := c.reader.Next()
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return body, err
+		}
+		c.mu.Lock()
+		busy, draining := c.count+c.sending > 0, c.draining
+		c.mu.Unlock()
+		if draining {
+			return nil, errShutdown
+		}
+		if !busy {
+			return nil, io.EOF // idle for too long: an ordinary end
+		}
+		if err := c.armIdle(true); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// armIdle sets the read deadline, at most once in an eighth of the idle time.
+func (c *Conn) armIdle(force bool) error {
+	idle := c.srv.opt.MaxIdle
+	if idle < 0 || c.reader.Buffered() {
+		return nil
+	}
+	now := time.Now()
+	if !force && now.Sub(c.idleFrom) < idle/8 {
+		return nil
+	}
+	c.idleFrom = now
+	c.mu.Lock() // so that shutdown's deadline is not overwritten
+	defer c.mu.Unlock()
+	if c.draining {
+		return errShutdown
+	}
+	return c.conn.SetReadDeadline(now.Add(idle + idle/8))
+}
+
+// shutdown makes the reader end as soon as it would read again.
+func (c *Conn) shutdown() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	// An error means that the connection is closed already.
+	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// close ends the connection: what is parked is cancelled, what is finished but
+// not sent is dropped. It may be called more than once; the first reason counts.
+func (c *Conn) close(reason error) {
+	c.mu.Lock()
+	if c.dead {
+		c.mu.Unlock()
+		return
+	}
+	c.dead = true
+	var left []Reply
+	for c.count > 0 {
+		r := c.popLocked()
+		if r.pending != nil {
+			if r.pending.state == ended {
+				continue
+			}
+			r.pending.state = ended
+		}
+		left = append(left, r)
+	}
+	c.work.Broadcast()
+	c.space.Broadcast()
+	c.mu.Unlock()
+
+	c.cancel()
+	// What Close could say, nobody can act on.
+	_ = c.conn.Close()
+	for i := range left {
+		left[i].discard()
+		if p := left[i].pending; p != nil && p.cancel != nil {
+			p.cancel()
+		}
+	}
+	c.srv.closed(c, reason)
+}

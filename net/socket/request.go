@@ -5,7 +5,9 @@ import (
 	"time"
 )
 
-// Request is one request of a connection. It is valid until Serve returns.
+// Request is one request of a connection. It is valid until Serve returns,
+// since the connection uses it again for the next one; a copy keeps all but
+// the Body.
 type Request struct {
 	Key, Version  int16
 	CorrelationID int32
@@ -18,8 +20,6 @@ type Request struct {
 	Conn *Conn
 	// Arrived is when the bytes of the request were complete.
 	Arrived time.Time
-
-	release func()
 }
 
 // Handler serves requests.
@@ -35,10 +35,8 @@ type Handler interface {
 func Overlaps(key int16) bool { return key == 0 || key == 1 }
 
 // Release ends the life of Body early, so that its memory serves others while
-// this request blocks. Serve may call it once.
+// this request blocks. Only Serve may call it.
 func (r *Request) Release() {
 	r.Body = nil
-	if r.release != nil {
-		r.release()
-	}
+	r.Conn.reader.Release()
 }

@@ -2,83 +2,165 @@ package socket
 
 import (
 	"context"
-	"log/slog"
+	"errors"
+	"fmt"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"barnabas/internal/buf"
 )
-
-// ListenerOptions is one address to listen on.
-type ListenerOptions struct {
-	// Name is the listener's name, such as PLAINTEXT.
-	Name string
-	// Addr is host:port; an empty host means all interfaces, port 0 any free
-	// port.
-	Addr string
-	// MaxConnections bounds this listener's connections; 0 means no bound of
-	// its own.
-	MaxConnections int
-}
-
-// Options of a Server. Zero values take the defaults named.
-type Options struct {
-	Listeners []ListenerOptions
-	// MaxRequestBytes is the longest frame (socket.request.max.bytes).
-	// Default 100 MiB.
-	MaxRequestBytes int
-	// MaxConnections bounds all connections together (max.connections);
-	// accepting waits for a free place. 0: unbounded.
-	MaxConnections int
-	// MaxPerIP bounds the connections of one client address
-	// (max.connections.per.ip); one more is closed at once. 0: unbounded.
-	MaxPerIP int
-	// MaxPerIPOverrides replaces MaxPerIP for named addresses.
-	MaxPerIPOverrides map[string]int
-	// MaxIdle closes a connection without traffic (connections.max.idle.ms).
-	// Default 10 minutes; negative never.
-	MaxIdle time.Duration
-	// WriteTimeout closes a connection whose client takes nothing for so long
-	// while replies wait. Default 30 s.
-	WriteTimeout time.Duration
-	// Backlog of the listening sockets (socket.listen.backlog.size). 0: the
-	// system's.
-	Backlog int
-	// SendBuffer and ReceiveBuffer are SO_SNDBUF and SO_RCVBUF in bytes; 0 or
-	// negative leaves the system's.
-	SendBuffer, ReceiveBuffer int
-	// MaxPending is the number of requests of a connection that may wait for
-	// their replies. Default 32.
-	MaxPending int
-	// MaxReadyBytes is the size of finished replies above which a connection
-	// reads no further. Default 1 MiB.
-	MaxReadyBytes int
-	// CloseGrace is how long Close waits for requests under way. Default 5 s.
-	CloseGrace time.Duration
-	// Listen opens a listening socket. Default net.Listen.
-	Listen func(network, addr string) (net.Listener, error)
-	// Logger gets one line now and then about connections that were closed for
-	// what they sent. Default: nothing is logged.
-	Logger *slog.Logger
-}
 
 // Server listens and serves. New, then Listen, then Serve; Close ends it.
 type Server struct {
-	opt Options
+	opt     Options
+	pool    *buf.Pool
+	outs    sync.Pool // of *Out
+	handler Handler
+	log     limitedLog
+	nextID  atomic.Uint64
+
+	ctx    context.Context // ends when Close gives up waiting
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // goroutines of listeners and connections
+
+	mu        sync.Mutex // guards following
+	listeners []*listener
+	conns     map[*Conn]struct{}
+	perIP     map[string]int
+	closing   bool
+	changed   sync.Cond // a connection went, or closing was set
 }
 
 // New makes a server.
-func New(o Options) *Server { return &Server{opt: o} }
+func New(o Options) *Server {
+	s := &Server{opt: o.withDefaults(), pool: buf.New(), conns: make(map[*Conn]struct{}), perIP: make(map[string]int)}
+	s.log.logger = s.opt.Logger
+	s.changed.L = &s.mu
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
 
 // Listen binds all listeners, so that a taken port is known before anything
-// else is done, and ports that were 0 are known. The error names host and port.
-func (s *Server) Listen() error { return nil }
+// else is done, and ports that were 0 are known. The error names host and port;
+// nothing stays bound then.
+func (s *Server) Listen() error {
+	for _, o := range s.opt.Listeners {
+		ln, err := s.opt.Listen("tcp", o.Addr)
+		if err == nil && s.opt.Backlog > 0 {
+			if err = setBacklog(ln, s.opt.Backlog); err != nil {
+				err = errors.Join(err, ln.Close())
+			}
+		}
+		if err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, l := range s.listeners {
+				err = errors.Join(err, l.ln.Close())
+			}
+			s.listeners = nil
+			return fmt.Errorf("socket: listener %s on %s: %w", o.Name, o.Addr, err)
+		}
+		s.mu.Lock()
+		s.listeners = append(s.listeners, &listener{srv: s, opt: o, ln: ln})
+		s.mu.Unlock()
+	}
+	return nil
+}
 
 // Addr is the bound address of a listener; nil before Listen.
-func (s *Server) Addr(listener string) net.Addr { return nil }
+func (s *Server) Addr(listener string) net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.listeners {
+		if l.opt.Name == listener {
+			return l.ln.Addr()
+		}
+	}
+	return nil
+}
 
-// Serve accepts connections until Close, or until ctx ends, which closes the
-// server.
-func (s *Server) Serve(ctx context.Context, h Handler) error { return nil }
+// Connections is the number of open connections.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// Serve accepts connections and returns nil after Close, which it calls when
+// ctx ends.
+func (s *Server) Serve(ctx context.Context, h Handler) error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return net.ErrClosed
+	}
+	s.handler = h
+	for _, l := range s.listeners {
+		s.wg.Go(l.accept)
+	}
+	s.mu.Unlock()
+
+	select {
+	case <-ctx.Done():
+		return s.Close()
+	case <-s.ctx.Done():
+		s.wg.Wait()
+		return nil
+	}
+}
 
 // Close stops accepting, lets requests under way finish for CloseGrace, closes
-// all connections, and returns when all is quiet.
-func (s *Server) Close() error { return nil }
+// all connections, and returns when all is quiet. Handlers that block see their
+// context end.
+func (s *Server) Close() error {
+	var errs []error
+	s.mu.Lock()
+	if !s.closing {
+		s.closing = true
+		for _, l := range s.listeners {
+			errs = append(errs, l.ln.Close())
+		}
+	}
+	s.changed.Broadcast()
+	for c := range s.conns {
+		c.shutdown()
+	}
+	grace := time.AfterFunc(s.opt.CloseGrace, s.giveUp)
+	for len(s.conns) > 0 {
+		s.changed.Wait()
+	}
+	s.mu.Unlock()
+	grace.Stop()
+	s.cancel()
+	s.wg.Wait()
+	return errors.Join(errs...)
+}
+
+// giveUp closes the connections that are still busy.
+func (s *Server) giveUp() {
+	s.cancel()
+	s.mu.Lock()
+	left := make([]*Conn, 0, len(s.conns))
+	for c := range s.conns {
+		left = append(left, c)
+	}
+	s.mu.Unlock()
+	for _, c := range left {
+		c.close(errShutdown)
+	}
+}
+
+// closed forgets a connection.
+func (s *Server) closed(c *Conn, reason error) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	c.listener.open--
+	if s.perIP[c.ip]--; s.perIP[c.ip] == 0 {
+		delete(s.perIP, c.ip)
+	}
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	s.log.closed(c, reason)
+}

@@ -1,0 +1,221 @@
+package frame
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+
+	"barnabas/internal/buf"
+)
+
+const (
+	prefix = 4 // bytes of the length
+	// firstRead is how much is read at once from a connection of which nothing
+	// is known yet.
+	firstRead = 4 << 10
+	// maxFirstRead bounds what the last frame's size makes the next read take.
+	maxFirstRead = 256 << 10
+	// exactFrom is the frame size from which a read takes nothing of the next
+	// frame, because moving that to the front again would cost more.
+	exactFrom = 16 << 10
+	// growth is how many times what has arrived a buffer may be large.
+	growth = 4
+)
+
+// ErrTooLarge is wrapped by the error of a frame whose length is not within
+// 1 … the maximum.
+var ErrTooLarge = errors.New("frame: bad length")
+
+// Reader reads frames from one connection. It is used by one goroutine.
+type Reader struct {
+	conn net.Conn
+	raw  syscall.RawConn // nil if conn has no descriptor
+	pool *buf.Pool
+	max  int
+
+	buf  *buf.Buf // nil while nothing is held
+	r    int      // buf.B[r:] is unread
+	hint int      // size of the last frame
+
+	// Of the read under way.
+	limit   int // read at most so many bytes
+	n       int
+	err     error
+	readRaw func(fd uintptr) bool // f.tryRead, made once
+}
+
+// NewReader reads frames of at most max bytes, not counting the prefix.
+func NewReader(conn net.Conn, pool *buf.Pool, max int) *Reader {
+	f := &Reader{conn: conn, pool: pool, max: max}
+	if sc, ok := conn.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			f.raw = raw
+			f.readRaw = f.tryRead
+		}
+	}
+	return f
+}
+
+// Next returns the next frame without its prefix, valid until the next call of
+// a method. io.EOF means that the peer closed between frames.
+func (f *Reader) Next() ([]byte, error) {
+	if err := f.fill(prefix); err != nil {
+		return nil, err
+	}
+	size, err := f.size()
+	if err != nil {
+		return nil, err
+	}
+	if err := f.fill(prefix + size); err != nil {
+		return nil, err
+	}
+	f.hint = prefix + size
+	body := f.buf.B[f.r+prefix : f.r+prefix+size : f.r+prefix+size]
+	f.r += prefix + size
+	return body, nil
+}
+
+// Buffered reports whether Next would return without reading: a whole frame is
+// there, or one that Next refuses.
+func (f *Reader) Buffered() bool {
+	if f.held() < prefix {
+		return false
+	}
+	size, err := f.size()
+	return err != nil || f.held() >= prefix+size
+}
+
+// Release gives back the memory of the last frame, unless more has arrived
+// already.
+func (f *Reader) Release() {
+	if f.buf != nil && f.held() == 0 {
+		f.buf.Release()
+		f.buf, f.r = nil, 0
+	}
+}
+
+// Close releases what is held. The connection stays open.
+func (f *Reader) Close() {
+	if f.buf != nil {
+		f.buf.Release()
+		f.buf, f.r = nil, 0
+	}
+}
+
+func (f *Reader) held() int {
+	if f.buf == nil {
+		return 0
+	}
+	return len(f.buf.B) - f.r
+}
+
+// size is the length that the frame at the front claims.
+func (f *Reader) size() (int, error) {
+	n := int(int32(binary.BigEndian.Uint32(f.buf.B[f.r:])))
+	if n <= 0 || n > f.max {
+		return 0, fmt.Errorf("%w: %d is not within 1 and %d", ErrTooLarge, n, f.max)
+	}
+	return n, nil
+}
+
+// fill reads until need bytes are held.
+func (f *Reader) fill(need int) error {
+	for f.held() < need {
+		f.Release()
+		f.room(need)
+		if err := f.read(); err != nil {
+			if err == io.EOF && f.held() > 0 {
+				return io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// room prepares the buffer, if one is held, for a read, and sets limit. The
+// buffer grows with what has arrived, not with what is claimed.
+func (f *Reader) room(need int) {
+	held := f.held()
+	if held == 0 {
+		f.limit = min(max(firstRead, f.hint), maxFirstRead)
+		return
+	}
+	want := min(need, max(held*growth, firstRead))
+	if need < exactFrom {
+		want = max(want, firstRead)
+	}
+	switch {
+	case cap(f.buf.B)-f.r >= want:
+	case cap(f.buf.B) >= want:
+		f.buf.B = f.buf.B[:copy(f.buf.B[:held], f.buf.B[f.r:])]
+		f.r = 0
+	default:
+		next := f.pool.Get(want)
+		next.B = append(next.B, f.buf.B[f.r:]...)
+		f.buf.Release()
+		f.buf, f.r = next, 0
+	}
+	f.limit = cap(f.buf.B) - len(f.buf.B)
+	if need >= exactFrom {
+		f.limit = min(f.limit, need-held)
+	}
+}
+
+// read reads once, at least one byte.
+func (f *Reader) read() error {
+	if f.raw == nil {
+		f.take()
+		n, err := f.conn.Read(f.buf.B[len(f.buf.B):][:f.limit])
+		f.buf.B = f.buf.B[:len(f.buf.B)+n]
+		f.Release()
+		if n > 0 {
+			return nil
+		}
+		return err
+	}
+	f.n, f.err = 0, nil
+	if err := f.raw.Read(f.readRaw); err != nil {
+		return err
+	}
+	if f.err != nil {
+		return f.err
+	}
+	if f.n == 0 {
+		return io.EOF
+	}
+	return nil
+}
+
+// tryRead runs when the descriptor may be readable, so a connection that waits
+// for its next frame holds no buffer.
+func (f *Reader) tryRead(fd uintptr) bool {
+	f.take()
+	for {
+		n, err := syscall.Read(int(fd), f.buf.B[len(f.buf.B):][:f.limit])
+		switch err {
+		case nil:
+			f.n = n
+			f.buf.B = f.buf.B[:len(f.buf.B)+n]
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			f.Release()
+			return false
+		default:
+			f.err = err
+		}
+		f.Release() // only if nothing came
+		return true
+	}
+}
+
+// take makes sure that there is a buffer to read into.
+func (f *Reader) take() {
+	if f.buf == nil {
+		f.buf, f.r = f.pool.Get(f.limit), 0
+	}
+}

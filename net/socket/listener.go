@@ -1,0 +1,171 @@
+package socket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// listener is one listening socket.
+type listener struct {
+	srv  *Server
+	opt  ListenerOptions
+	ln   net.Listener
+	open int // connections; guarded by srv.mu
+}
+
+// accept takes connections until the server closes.
+func (l *listener) accept() {
+	for l.awaitPlace() {
+		nc, err := l.ln.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || !l.pause(err) {
+				return
+			}
+			continue
+		}
+		l.start(nc)
+	}
+}
+
+// awaitPlace waits until another connection is allowed. It reports false when
+// the server closes.
+func (l *listener) awaitPlace() bool {
+	s := l.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.closing && (s.opt.MaxConnections > 0 && len(s.conns) >= s.opt.MaxConnections ||
+		l.opt.MaxConnections > 0 && l.open >= l.opt.MaxConnections) {
+		s.changed.Wait()
+	}
+	return !s.closing
+}
+
+// pause waits a little after a failed accept: with no descriptors left the next
+// one fails at once too. It reports false when the server closes.
+func (l *listener) pause(err error) bool {
+	l.srv.opt.Logger.Warn("accept failed", "listener", l.opt.Name, "error", err)
+	t := time.NewTimer(100 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-l.srv.ctx.Done():
+		return false
+	}
+}
+
+// start serves a new connection, or closes it if its address has too many.
+func (l *listener) start(nc net.Conn) {
+	s := l.srv
+	ip := remoteHost(nc)
+	limit, limited := s.opt.MaxPerIPOverrides[ip]
+	if !limited {
+		limit, limited = s.opt.MaxPerIP, s.opt.MaxPerIP > 0
+	}
+	s.mu.Lock()
+	if s.closing || limited && s.perIP[ip] >= limit {
+		s.mu.Unlock()
+		_ = nc.Close() // refused; nothing was sent
+		return
+	}
+	c := newConn(s, l, s.nextID.Add(1), nc, ip)
+	s.conns[c] = struct{}{}
+	s.perIP[ip]++
+	l.open++
+	s.mu.Unlock()
+	if tc, ok := nc.(*net.TCPConn); ok {
+		s.setBuffers(tc)
+	}
+	s.wg.Go(c.run)
+}
+
+// setBuffers asks for the configured sizes; the system may give others.
+func (s *Server) setBuffers(tc *net.TCPConn) {
+	var err error
+	if n := s.opt.SendBuffer; n > 0 {
+		err = tc.SetWriteBuffer(n)
+	}
+	if n := s.opt.ReceiveBuffer; n > 0 {
+		err = errors.Join(err, tc.SetReadBuffer(n))
+	}
+	if err != nil {
+		s.opt.Logger.Debug("socket buffers", "error", err)
+	}
+}
+
+func remoteHost(nc net.Conn) string {
+	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap().WithZone("").String()
+	}
+	host, _, err := net.SplitHostPort(nc.RemoteAddr().String())
+	if err != nil {
+		return nc.RemoteAddr().String()
+	}
+	return host
+}
+
+// setBacklog calls listen(2) again, which changes the length of the queue.
+func setBacklog(ln net.Listener, n int) error {
+	sc, ok := ln.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("backlog: %w", err)
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = unix.Listen(int(fd), n) }); err != nil {
+		return fmt.Errorf("backlog: %w", err)
+	}
+	if failed != nil {
+		return fmt.Errorf("backlog: %w", failed)
+	}
+	return nil
+}
+
+// limitedLog writes one line per second about closed connections, and counts
+// what it leaves out.
+type limitedLog struct {
+	logger *slog.Logger
+
+	mu      sync.Mutex // guards following
+	last    time.Time
+	skipped int
+}
+
+// closed tells why a connection was closed, unless that is an everyday matter:
+// the client went, or the server closes.
+func (l *limitedLog) closed(c *Conn, reason error) {
+	switch {
+	case reason == nil, errors.Is(reason, io.EOF), errors.Is(reason, net.ErrClosed),
+		errors.Is(reason, errShutdown), errors.Is(reason, context.Canceled),
+		errors.Is(reason, syscall.ECONNRESET), errors.Is(reason, syscall.EPIPE):
+		return
+	}
+	l.mu.Lock()
+	now := time.Now()
+	if now.Sub(l.last) < time.Second {
+		l.skipped++
+		l.mu.Unlock()
+		return
+	}
+	skipped := l.skipped
+	l.last, l.skipped = now, 0
+	l.mu.Unlock()
+	if errors.Is(reason, os.ErrDeadlineExceeded) {
+		reason = fmt.Errorf("the client takes no replies: %w", reason)
+	}
+	l.logger.Warn("connection closed", "client", c.RemoteAddr().String(), "listener", c.Listener(),
+		"reason", reason.Error(), "more_since_last", skipped)
+}
