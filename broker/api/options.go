@@ -66,6 +66,8 @@ func (o Options) withDefaults() Options {
 // protocol.CodeOf).
 type Replicas interface {
 	Append(tp kafka.TopicPartition, recs []byte, acks int16, origin log.Origin) (replica.Appended, error)
-	AwaitReplicated(tp kafka.TopicPartition, a replica.Appended, wait time.Duration, done func(error)) (cancel func())
+	AwaitReplicated(tp kafka.TopicPartition, last int64, epoch kafka.LeaderEpoch, wait time.Duration, done func(error)) (cancel func())
 	Read(a *replica.ReadArgs) (replica.Data, error)
 }
+
+var _ Replicas = (*replica.Manager)(nil)

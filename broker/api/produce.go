@@ -223,7 +223,7 @@ func (p *produce) park(r *socket.Request) socket.Reply {
 	wait := time.Duration(max(p.req.TimeoutMs, 0)) * time.Millisecond
 	for i := range p.waits {
 		w := &p.waits[i]
-		w.cancel = p.a.opt.Replicas.AwaitReplicated(w.tp, w.appended, wait, func(err error) { p.replicated(i, err) })
+		w.cancel = p.a.opt.Replicas.AwaitReplicated(w.tp, w.appended.LastOffset, w.appended.Epoch, wait, func(err error) { p.replicated(i, err) })
 	}
 	p.finished()
 	return socket.Parked(pending)
