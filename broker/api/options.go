@@ -9,6 +9,7 @@ import (
 	"barnabas/broker/purgatory"
 	"barnabas/broker/replica"
 	"barnabas/cluster"
+	"barnabas/conf"
 	"barnabas/internal/kafka"
 	"barnabas/log"
 )
@@ -37,6 +38,10 @@ type Options struct {
 	Offsets Offsets
 	// ProducerIDs are for idempotent producers.
 	ProducerIDs ProducerIDs
+	// Config is the configuration in force, with what was changed dynamically.
+	Config func() *conf.Config
+	// AutoCreate makes topics that Metadata asks for; nil: nobody does.
+	AutoCreate AutoCreator
 	// Groups coordinates consumer groups; Coordinators finds who does.
 	Groups       *group.Coordinator
 	Coordinators *group.Finder

@@ -17,6 +17,8 @@ func table() []entry {
 		{protocol.KeyProduce, 0, 11, (*API).produce},
 		// Before 4 the answer is in message format 0 or 1.
 		{protocol.KeyFetch, 4, 17, (*API).fetch},
+		{protocol.KeyListOffsets, 0, 9, adapt(kmsg.NewPtrListOffsetsRequest, (*API).listOffsets)},
+		{protocol.KeyMetadata, 0, 12, adapt(kmsg.NewPtrMetadataRequest, (*API).metadata)},
 		{protocol.KeyOffsetCommit, 0, 9, adapt(kmsg.NewPtrOffsetCommitRequest, (*API).offsetCommit)},
 		{protocol.KeyOffsetFetch, 0, 9, adapt(kmsg.NewPtrOffsetFetchRequest, (*API).offsetFetch)},
 		{protocol.KeyFindCoordinator, 0, 6, adapt(kmsg.NewPtrFindCoordinatorRequest, (*API).findCoordinator)},
@@ -27,5 +29,9 @@ func table() []entry {
 		{protocol.KeyDescribeGroups, 0, 5, adapt(kmsg.NewPtrDescribeGroupsRequest, (*API).describeGroups)},
 		{protocol.KeyListGroups, 0, 5, adapt(kmsg.NewPtrListGroupsRequest, (*API).listGroups)},
 		{protocol.KeyAPIVersions, 0, 4, adapt(kmsg.NewPtrApiVersionsRequest, (*API).apiVersions)},
+		{protocol.KeyInitProducerID, 0, 5, adapt(kmsg.NewPtrInitProducerIDRequest, (*API).initProducerID)},
+		{protocol.KeyOffsetForLeaderEpoch, 0, 4, adapt(kmsg.NewPtrOffsetForLeaderEpochRequest, (*API).offsetForLeaderEpoch)},
+		{protocol.KeyDescribeConfigs, 0, 4, adapt(kmsg.NewPtrDescribeConfigsRequest, (*API).describeConfigs)},
+		{protocol.KeyDescribeCluster, 0, 1, adapt(kmsg.NewPtrDescribeClusterRequest, (*API).describeCluster)},
 	}
 }
