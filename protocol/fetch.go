@@ -34,7 +34,7 @@ type FetchResult struct {
 	Aborted []AbortedTxn
 	// Preferred is the replica to read from instead, or -1.
 	Preferred int32
-	// RecordsLen is the size of the records in bytes.
+	// RecordsLen is the size of the records in bytes; -1 is null.
 	RecordsLen int32
 	// Diverging is sent from version 12 on, unless nil.
 	Diverging *EpochEnd
@@ -86,6 +86,9 @@ func AppendFetchPartition(dst []byte, version int16, r *FetchResult) []byte {
 	}
 	if version >= 11 {
 		dst = binary.BigEndian.AppendUint32(dst, uint32(r.Preferred))
+	}
+	if r.RecordsLen < 0 {
+		return appendNullArray(dst, flexible)
 	}
 	return appendArray(dst, flexible, int(r.RecordsLen))
 }

@@ -224,6 +224,8 @@ func (f *fetch) find(im *cluster.Image, k *fetchsession.Key) fetchPart {
 	}
 	if im.Partition(p.tp) == nil {
 		p.refused = protocol.UnknownTopicOrPartition
+	} else if f.from.Version < 10 && im.Topic(p.tp.Topic).Config["compression.type"] == "zstd" {
+		p.refused = protocol.UnsupportedCompressionType
 	}
 	return p
 }

@@ -85,6 +85,9 @@ func (f *fetch) result(im *cluster.Image, i int) protocol.FetchResult {
 	}
 	if p.refused != protocol.None {
 		res.Aborted = []protocol.AbortedTxn{} // empty here, null in errors of reading
+		if p.refused == protocol.UnsupportedCompressionType {
+			res.RecordsLen = -1 // alone among the errors
+		}
 		return res
 	}
 	if p.err != nil {
