@@ -133,7 +133,7 @@ func (x *OffsetIndex) Seal() error { return x.t.seal() }
 // Close seals; a closed index can't be written any more.
 func (x *OffsetIndex) Close() error { return x.t.close() }
 
-// Rename moves the file, if there is one.
+// Rename moves the file, if there is one. The caller syncs the directory.
 func (x *OffsetIndex) Rename(name string) error { return x.t.rename(name) }
 
 // Moved tells the index that its file has another path, since its directory was

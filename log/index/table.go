@@ -48,7 +48,7 @@ type table struct {
 	excess bool
 	// ragged tells that the file was no whole number of entries when opened.
 	ragged bool
-	// dirty tells that the file was written since its last sync, newName that it
+	// dirty tells that the file may have been written since its last sync, newName that it
 	// was created since its directory's.
 	dirty, newName bool
 	exists         bool
@@ -71,7 +71,7 @@ func openTable(o Options, entrySize int) (*table, error) {
 		return nil, err
 	}
 	defer f.Close()
-	t.exists = true
+	t.exists, t.dirty = true, true // an earlier process may not have synced it
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
