@@ -1,0 +1,243 @@
+//go:build integration
+
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"barnabas/internal/testproc"
+	"barnabas/internal/zktest"
+)
+
+// binary is the program under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := testproc.SharedDir("barnabas-integration")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "barnabas")
+	build := exec.Command("go", "build", "-o", binary, "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// eventually asks until there is no error, and fails the test at the limit.
+func eventually(t testing.TB, limit time.Duration, what string, ask func() error) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(limit)
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("%s: not after %v: %v", what, limit, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// freeAddr is a loopback address whose port is free now.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// broker is a `barnabas server` of this test. Its address and its files stay the
+// same over restarts.
+type broker struct {
+	t     testing.TB
+	addr  string // of its only listener, as clients know it
+	zk    string // connect string, with chroot
+	dir   string // holds data/, server.properties and output
+	props string // path of server.properties
+	proc  *testproc.Process
+}
+
+// newBroker prepares broker 1 of a cluster of its own on the real ZooKeeper and
+// starts it. lines are added to its server.properties.
+func newBroker(t testing.TB, lines ...string) *broker {
+	t.Helper()
+	b := &broker{t: t, addr: freeAddr(t), zk: zktest.Chroot(t, zktest.Real(t)), dir: t.TempDir()}
+	b.props = filepath.Join(b.dir, "server.properties")
+	text := append([]string{
+		"broker.id=1",
+		"listeners=PLAINTEXT://" + b.addr,
+		"log.dirs=" + filepath.Join(b.dir, "data"),
+		"zookeeper.connect=" + b.zk,
+		"zookeeper.session.timeout.ms=6000",
+		"offsets.topic.replication.factor=1",
+		"offsets.topic.num.partitions=5",
+		"transaction.state.log.replication.factor=1",
+		"transaction.state.log.min.isr=1",
+		"group.initial.rebalance.delay.ms=0",
+	}, lines...)
+	if err := os.WriteFile(b.props, []byte(strings.Join(text, "\n")+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if b.proc == nil {
+			return
+		}
+		b.proc.Kill()
+		if t.Failed() {
+			t.Logf("output of the broker:\n%s", b.proc.Output())
+		}
+	})
+	b.start()
+	b.awaitReady(30 * time.Second)
+	return b
+}
+
+// start runs the process and does not wait for it to be ready.
+func (b *broker) start() {
+	b.t.Helper()
+	cmd := exec.Command(binary, "server", b.props)
+	cmd.Dir = b.dir
+	p, err := testproc.Start(cmd, filepath.Join(b.dir, "output"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.proc = p
+}
+
+// awaitReady returns when the broker answers and knows a controller.
+func (b *broker) awaitReady(limit time.Duration) {
+	b.t.Helper()
+	client := b.client(kgo.RetryTimeout(time.Second), kgo.DialTimeout(time.Second))
+	defer client.Close()
+	err := b.proc.Await(limit, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		return client.Ping(ctx)
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// stop ends the broker as an operator would, and wants it to end well.
+func (b *broker) stop() {
+	b.t.Helper()
+	if err := b.proc.Stop(30 * time.Second); err != nil {
+		b.t.Fatalf("SIGTERM: %v", err)
+	}
+}
+
+// client is a franz-go client that ends with the test.
+func (b *broker) client(opts ...kgo.Opt) *kgo.Client {
+	b.t.Helper()
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.addr)}, opts...)...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(c.Close)
+	return c
+}
+
+// result is how a command ended.
+type result struct {
+	stdout, stderr string
+	err            error
+}
+
+// run runs a command to its end, at most for two minutes.
+func run(t testing.TB, stdin string, name string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		err = errors.Join(err, errors.New("it took more than two minutes"))
+	}
+	return result{out.String(), errs.String(), err}
+}
+
+// must is run for what has to succeed; it gives what was printed.
+func must(t testing.TB, stdin string, name string, args ...string) string {
+	t.Helper()
+	r := run(t, stdin, name, args...)
+	if r.err != nil {
+		t.Fatalf("%s %s: %v\nstdout:\n%s\nstderr:\n%s", name, strings.Join(args, " "), r.err, r.stdout, r.stderr)
+	}
+	return r.stdout
+}
+
+// barnabas runs a command of the binary.
+func barnabas(t testing.TB, stdin string, args ...string) string {
+	t.Helper()
+	return must(t, stdin, binary, args...)
+}
+
+// java runs a main class of Apache Kafka.
+func java(t testing.TB, stdin string, class string, args ...string) string {
+	t.Helper()
+	cache, err := os.UserCacheDir() // honours XDG_CACHE_HOME
+	if err != nil {
+		t.Fatal(err)
+	}
+	jars := filepath.Join(cache, "barnabas-test", "kafka-3.9.2")
+	if _, err := os.Stat(jars); err != nil {
+		t.Fatalf("Apache Kafka's jars are not there, run scripts/test-setup: %v", err)
+	}
+	log4j, err := filepath.Abs("testdata/log4j.properties")
+	if err != nil {
+		t.Fatal(err)
+	}
+	jvm := []string{"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j.configuration=file:" + log4j,
+		"-cp", filepath.Join(jars, "*"), class}
+	return must(t, stdin, "java", append(jvm, args...)...)
+}
+
+// zkCLI runs one command of ZooKeeper's own shell and gives what it printed
+// after connecting.
+func zkCLI(t testing.TB, addr string, command ...string) string {
+	t.Helper()
+	r := run(t, "", "bash", append([]string{"/usr/share/zookeeper/bin/zkCli.sh", "-server", addr}, command...)...)
+	if r.err != nil {
+		t.Fatalf("zkCli.sh %v: %v\n%s%s", command, r.err, r.stdout, r.stderr)
+	}
+	var kept []string
+	for line := range strings.Lines(r.stdout + r.stderr) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "", strings.HasPrefix(line, "Connecting to"), strings.HasPrefix(line, "WATCHER::"),
+			strings.HasPrefix(line, "WatchedEvent"), strings.Contains(line, "log4j"), strings.Contains(line, "SLF4J"):
+		default:
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "\n")
+}

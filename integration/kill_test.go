@@ -1,0 +1,211 @@
+//go:build integration
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	kills = 20
+	// longestGap bounds the time without an acknowledgement around a kill. What
+	// is expected is below 1 s, waiting for the old session would take 6; the
+	// rest is for busy machines.
+	longestGap = 3 * time.Second
+)
+
+// load produces without end and notes what is acknowledged.
+type load struct {
+	client *kgo.Client
+	stop   chan struct{}
+	done   sync.WaitGroup
+
+	mu      sync.Mutex // guards the following
+	acked   map[string]kgo.Record
+	last    time.Time     // of the last acknowledgement
+	longest time.Duration // between two
+	failed  error
+}
+
+// startLoad runs writers that each send one record after the other.
+func startLoad(b *broker, topic string, writers int) *load {
+	l := &load{
+		client: b.client(kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0), kgo.DialTimeout(time.Second),
+			kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
+			kgo.MetadataMinAge(20*time.Millisecond), kgo.UnknownTopicRetries(-1),
+			kgo.RequestRetries(math.MaxInt32), kgo.RecordRetries(math.MaxInt32)),
+		stop: make(chan struct{}), acked: map[string]kgo.Record{},
+	}
+	for w := range writers {
+		l.done.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-l.stop:
+					return
+				default:
+				}
+				value := fmt.Sprintf("%d-%08d", w, n)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				rec, err := l.client.ProduceSync(ctx, kgo.StringRecord(value)).First()
+				cancel()
+				l.note(value, rec, err)
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) note(value string, rec *kgo.Record, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.failed = fmt.Errorf("%s: %w", value, err)
+		return
+	}
+	now := time.Now()
+	if !l.last.IsZero() {
+		l.longest = max(l.longest, now.Sub(l.last))
+	}
+	l.last = now
+	l.acked[value] = *rec
+}
+
+func (l *load) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acked)
+}
+
+// lap gives the longest gap since the last call.
+func (l *load) lap() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.longest
+	l.longest = 0
+	return d
+}
+
+// TestKillUnderLoad kills the broker with SIGKILL and starts it at once, again
+// and again, while idempotent producers write: nothing acknowledged is lost,
+// doubled or moved, and nobody waits for the session of the dead process.
+func TestKillUnderLoad(t *testing.T) {
+	b := newBroker(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	const topic, partitions = "load", 3
+	admin := kadm.NewClient(b.client())
+	created, err := admin.CreateTopics(ctx, partitions, 1, nil, topic)
+	if err != nil || created[topic].Err != nil {
+		t.Fatal(err, created[topic].Err)
+	}
+	l := startLoad(b, topic, 8)
+	progress := func(n int) {
+		t.Helper()
+		from := l.count()
+		eventually(t, 30*time.Second, "records are acknowledged", func() error {
+			if now := l.count(); now < from+n {
+				return fmt.Errorf("%d in this time", now-from)
+			}
+			return nil
+		})
+	}
+	progress(500)
+	l.lap()
+	var gaps []time.Duration
+	for range kills {
+		b.proc.Kill()
+		b.start()
+		progress(300)
+		gaps = append(gaps, l.lap())
+	}
+	close(l.stop)
+	l.done.Wait()
+	slices.Sort(gaps)
+	t.Logf("%d kills, %d records acknowledged, gaps around a kill: median %v, longest %v", kills, len(l.acked),
+		gaps[len(gaps)/2].Round(time.Millisecond), gaps[len(gaps)-1].Round(time.Millisecond))
+	if l.failed != nil {
+		t.Errorf("a record was refused: %v", l.failed)
+	}
+	if longest := gaps[len(gaps)-1]; longest > longestGap {
+		t.Errorf("the longest gap was %v, want at most %v", longest, longestGap)
+	}
+	checkLog(t, readAll(t, b, topic, partitions), l.acked)
+}
+
+// readAll gives every record of a topic, in order within partitions.
+func readAll(t *testing.T, b *broker, topic string, partitions int32) []*kgo.Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	ends, err := kadm.NewClient(b.client()).ListEndOffsets(ctx, topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	starts := map[int32]kgo.Offset{}
+	left := 0
+	for p := range partitions {
+		end, ok := ends.Lookup(topic, p)
+		if !ok || end.Err != nil {
+			t.Fatalf("end of partition %d: %+v", p, end)
+		}
+		if end.Offset > 0 {
+			starts[p] = kgo.NewOffset().At(0)
+			left++
+		}
+	}
+	c := b.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts}))
+	var records []*kgo.Record
+	for left > 0 {
+		fetches := c.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			records = append(records, r)
+			if end, _ := ends.Lookup(topic, r.Partition); r.Offset == end.Offset-1 {
+				left--
+			}
+		})
+	}
+	return records
+}
+
+// checkLog compares what is stored with what was acknowledged.
+func checkLog(t *testing.T, records []*kgo.Record, acked map[string]kgo.Record) {
+	t.Helper()
+	stored := map[string]*kgo.Record{}
+	next := map[int32]int64{}
+	for _, r := range records {
+		if r.Offset != next[r.Partition] {
+			t.Errorf("partition %d: offset %d follows %d", r.Partition, r.Offset, next[r.Partition]-1)
+		}
+		next[r.Partition] = r.Offset + 1
+		if before := stored[string(r.Value)]; before != nil {
+			t.Errorf("%s is stored twice: %d/%d and %d/%d", r.Value, before.Partition, before.Offset, r.Partition, r.Offset)
+		}
+		stored[string(r.Value)] = r
+	}
+	lost := 0
+	for value, a := range acked {
+		switch s := stored[value]; {
+		case s == nil:
+			if lost++; lost <= 10 {
+				t.Errorf("%s was acknowledged at %d/%d and is lost", value, a.Partition, a.Offset)
+			}
+		case s.Partition != a.Partition || s.Offset != a.Offset:
+			t.Errorf("%s was acknowledged at %d/%d and is at %d/%d", value, a.Partition, a.Offset, s.Partition, s.Offset)
+		}
+	}
+	if lost > 10 {
+		t.Errorf("and %d more", lost-10)
+	}
+}
