@@ -127,18 +127,15 @@ type EntryTopic struct {
 	ZnodeVersion int32 `json:"znode_version"`
 	// Assigned tells that the topic znode was written by the transaction (or,
 	// in a repair, checked by it).
-	Assigned   bool                  `json:"assigned,omitempty"`
-	Partitions map[int32]EntryAssign `json:"partitions,omitempty"`
-	Config     *EntryConfig          `json:"config,omitempty"`
-}
-
-// EntryAssign is the assignment of one partition. Gone marks one that a hand
-// has taken out of the topic znode.
-type EntryAssign struct {
-	Replicas []kafka.BrokerID `json:"replicas"`
-	Adding   []kafka.BrokerID `json:"adding,omitempty"`
-	Removing []kafka.BrokerID `json:"removing,omitempty"`
-	Gone     bool             `json:"gone,omitempty"`
+	Assigned bool `json:"assigned,omitempty"`
+	// Partitions are the replicas of each partition whose assignment changed;
+	// Adding and Removing have entries only for those being reassigned.
+	Partitions map[int32][]kafka.BrokerID `json:"partitions,omitempty"`
+	Adding     map[int32][]kafka.BrokerID `json:"adding,omitempty"`
+	Removing   map[int32][]kafka.BrokerID `json:"removing,omitempty"`
+	// Gone are partitions that are in the topic znode no longer.
+	Gone   []int32      `json:"gone,omitempty"`
+	Config *EntryConfig `json:"config,omitempty"`
 }
 
 // EntryConfig is a topic's whole set of overrides.

@@ -32,7 +32,7 @@ type Image struct {
 	// downs keeps the last epoch of brokers that the log declared down.
 	downs  map[kafka.BrokerID]down
 	topics map[string]*Topic
-	ids    map[kafka.TopicID]*Topic
+	ids    map[kafka.TopicID]string
 	// partitions is the sum over all topics.
 	partitions int
 }
@@ -52,7 +52,7 @@ func Empty() *Image {
 		brokers:    map[kafka.BrokerID]*Broker{},
 		downs:      map[kafka.BrokerID]down{},
 		topics:     map[string]*Topic{},
-		ids:        map[kafka.TopicID]*Topic{},
+		ids:        map[kafka.TopicID]string{},
 	}
 }
 
@@ -84,7 +84,7 @@ func (im *Image) LiveController() kafka.BrokerID {
 func (im *Image) Topic(name string) *Topic { return im.topics[name] }
 
 // TopicByID returns the topic with this id, or nil; never one for the zero id.
-func (im *Image) TopicByID(id kafka.TopicID) *Topic { return im.ids[id] }
+func (im *Image) TopicByID(id kafka.TopicID) *Topic { return im.topics[im.ids[id]] }
 
 // Topics ranges over all topics in no order.
 func (im *Image) Topics() iter.Seq[*Topic] { return maps.Values(im.topics) }
