@@ -266,3 +266,11 @@ func (c *Client) noteError(err error) {
 	defer c.mu.Unlock()
 	c.lastErr = err
 }
+
+// Expired reports whether session id, one of this client's, is known to be
+// over.
+func (c *Client) Expired(id int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cur == nil || c.cur.dead || c.cur.id != id
+}

@@ -1,0 +1,450 @@
+package registration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
+	"barnabas/zkpaths"
+	"barnabas/zkpaths/session"
+)
+
+// Errors of Register; each message names the other broker.
+var (
+	ErrIDInUse       = errors.New("registration: the broker id is in use")
+	ErrEndpointInUse = errors.New("registration: an endpoint is registered by another broker")
+	ErrForeign       = errors.New("registration: a broker that is not Barnabas is registered")
+)
+
+// Options of New. Client, BrokerID and Endpoints are needed.
+type Options struct {
+	Client   *session.Client
+	BrokerID kafka.BrokerID
+	// Endpoints are the advertised listeners, ports resolved.
+	Endpoints []zkpaths.Endpoint
+	// Bound are the addresses that this process listens on. Listen first, then
+	// register.
+	Bound  []net.Addr
+	Rack   string
+	Marker zkpaths.Marker
+
+	// FS and LogDirs are where the session is recorded. The lock of every
+	// directory must be held from before Register until after Run.
+	FS      vfs.FS
+	LogDirs []string
+	// MachineID and BootID tell this machine from others; "" is unknown.
+	MachineID, BootID string
+	// LockIdentity gives device and inode of a directory's lock file. Default:
+	// from FS.
+	LockIdentity func(dir string) (device, inode uint64, err error)
+
+	// Dialer probes endpoints; default net.Dialer.
+	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Interval is the time between looks at our own znode. Default 1 s.
+	Interval time.Duration
+	// OnRegistered is told each new broker epoch, OnLost that the last one no
+	// longer stands (leading must stop at once). One call at a time, from
+	// Register and Run; they must not wait for the Registrar.
+	OnRegistered func(kafka.BrokerEpoch)
+	OnLost       func()
+	Logger       *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.Dialer == nil {
+		o.Dialer = new(net.Dialer).DialContext
+	}
+	if o.Interval <= 0 {
+		o.Interval = time.Second
+	}
+	if o.OnRegistered == nil {
+		o.OnRegistered = func(kafka.BrokerEpoch) {}
+	}
+	if o.OnLost == nil {
+		o.OnLost = func() {}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Registrar holds one broker's registration. Register and Run are called by one
+// goroutine, the rest by any.
+type Registrar struct {
+	o     Options
+	log   *slog.Logger
+	wake  chan struct{} // one token: the session changed
+	epoch atomic.Int64  // 0: not registered
+
+	// Used by Register and Run only.
+	session int64 // that owns, or owned, our last registration
+	version int32 // of our znode as we left it
+	data    []byte
+}
+
+// New makes a Registrar; Register does the first work.
+func New(o Options) *Registrar {
+	o = o.withDefaults()
+	return &Registrar{o: o, log: o.Logger.With("broker", o.BrokerID), wake: make(chan struct{}, 1)}
+}
+
+// Epoch is the present broker epoch; false while there is none.
+func (r *Registrar) Epoch() (kafka.BrokerEpoch, bool) {
+	e := r.epoch.Load()
+	return kafka.BrokerEpoch(e), e != 0
+}
+
+// SessionChanged is to be called with what session.Options.OnState tells; it
+// never blocks. An expiry is a loss at once.
+func (r *Registrar) SessionChanged(session.State) {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// errRetry says that the znodes moved and the attempt is to be repeated.
+var errRetry = errors.New("registration: try again")
+
+// waitError says that the id is held by a session that may be dead.
+type waitError struct {
+	host string
+	why  error
+}
+
+func (e *waitError) Error() string {
+	return fmt.Sprintf("registered by another session, at %s (not provably ours: %v)", e.host, e.why)
+}
+
+// Register makes the first registration. It waits for an old session of this id
+// that nobody answers for, for two session timeouts. What another broker forbids
+// is an error at once.
+func (r *Registrar) Register(ctx context.Context) (kafka.BrokerEpoch, error) {
+	limit := 2*r.o.Client.SessionTimeout() + 2*time.Second
+	start := time.Now()
+	told := false
+	for {
+		err := r.attempt(ctx)
+		if err == nil {
+			e, _ := r.Epoch()
+			return e, nil
+		}
+		if ctx.Err() != nil {
+			return 0, fmt.Errorf("registration of broker %d: %w", r.o.BrokerID, err)
+		}
+		var wait *waitError
+		switch {
+		case errors.As(err, &wait):
+			if time.Since(start) > limit {
+				return 0, fmt.Errorf("%w: broker %d is %w after %v", ErrIDInUse, r.o.BrokerID, err, limit)
+			}
+			if !told {
+				told = true
+				r.log.Warn("waiting for the old session of this broker id to expire", "atMost", limit, "host", wait.host, "why", wait.why)
+			}
+		case errors.Is(err, ErrIDInUse), errors.Is(err, ErrEndpointInUse), errors.Is(err, ErrForeign):
+			return 0, err
+		case !transient(err):
+			return 0, fmt.Errorf("registration of broker %d: %w", r.o.BrokerID, err)
+		}
+		r.pause(ctx, err)
+	}
+}
+
+// transient reports whether the next try may go better without anybody's help.
+func transient(err error) bool {
+	return errors.Is(err, errRetry) || errors.Is(err, session.ErrConnectionLost) || errors.Is(err, session.ErrExpired) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// pause waits a little between attempts: not at all where the znodes moved.
+func (r *Registrar) pause(ctx context.Context, err error) {
+	if errors.Is(err, errRetry) {
+		return
+	}
+	t := time.NewTimer(r.o.Interval / 5)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.wake:
+	case <-ctx.Done():
+	}
+}
+
+// Run keeps the registration until ctx ends. It has no last try.
+func (r *Registrar) Run(ctx context.Context) error {
+	tick := time.NewTicker(r.o.Interval)
+	defer tick.Stop()
+	var told string
+	for ctx.Err() == nil {
+		select {
+		case <-tick.C:
+		case <-r.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for ctx.Err() == nil && !r.stands(ctx) {
+			r.lost()
+			err := r.attempt(ctx)
+			if err == nil {
+				told = ""
+				break
+			}
+			if text := err.Error(); text != told && ctx.Err() == nil && !errors.Is(err, errRetry) {
+				told = text
+				r.log.Error("can't register; trying on", "err", err)
+			}
+			r.pause(ctx, err)
+		}
+	}
+	return ctx.Err()
+}
+
+// stands compares our znode with what we wrote. No answer is no loss: while all
+// of ZooKeeper is gone, leaders lead on; the session's end tells otherwise.
+func (r *Registrar) stands(ctx context.Context) bool {
+	if r.epoch.Load() == 0 {
+		return false
+	}
+	if id := r.o.Client.SessionID(); id != 0 && id != r.session {
+		r.log.Warn("the session that held the registration is gone")
+		return false
+	}
+	if !r.o.Client.Connected() {
+		return !r.o.Client.Expired(r.session)
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.o.Interval)
+	defer cancel()
+	st, ok, err := r.o.Client.Exists(ctx, zkpaths.BrokerPath(r.o.BrokerID))
+	switch {
+	case err != nil:
+		return !errors.Is(err, session.ErrExpired)
+	case !ok:
+		r.log.Warn("our registration is gone")
+		return false
+	case st.Czxid != r.epoch.Load() || st.EphemeralOwner != r.session || st.Version != r.version:
+		r.log.Warn("our registration was changed", "czxid", st.Czxid, "version", st.Version)
+		return false
+	}
+	return true
+}
+
+// lost tells once that the epoch no longer stands.
+func (r *Registrar) lost() {
+	if r.epoch.Swap(0) != 0 {
+		r.data = nil
+		r.o.OnLost()
+	}
+}
+
+// attempt tries once to register.
+func (r *Registrar) attempt(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, max(10*time.Second, r.o.Client.SessionTimeout()))
+	defer cancel()
+	err := r.lookAround(ctx)
+	if errors.Is(err, session.ErrNoNode) { // the whole tree was deleted under us
+		if err = Prepare(ctx, r.o.Client); err == nil {
+			err = r.lookAround(ctx)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	id := r.o.Client.SessionID()
+	if id == 0 {
+		return fmt.Errorf("%w: no session", session.ErrConnectionLost)
+	}
+	if r.data == nil {
+		reg := zkpaths.Registration{
+			Endpoints: r.o.Endpoints, JMXPort: -1, Timestamp: time.Now().UnixMilli(),
+			Rack: r.o.Rack, Marker: &r.o.Marker,
+		}
+		r.data = reg.Encode()
+	}
+	r.remember(id)
+	return r.create(ctx, id)
+}
+
+// lookAround reads all registrations: what other brokers forbid.
+func (r *Registrar) lookAround(ctx context.Context) error {
+	names, _, err := r.o.Client.Children(ctx, zkpaths.BrokerIDs)
+	if err != nil {
+		return err
+	}
+	var ids []kafka.BrokerID
+	var paths []string
+	for _, n := range names {
+		if id, ok := zkpaths.ParseBrokerID(n); ok && id != r.o.BrokerID {
+			ids, paths = append(ids, id), append(paths, zkpaths.BrokerPath(id))
+		}
+	}
+	var bad error
+	r.o.Client.GetAll(ctx, paths, func(i int, data []byte, _ session.Stat, err error) {
+		if err == nil {
+			err = r.tolerates(ids[i], data)
+		} else if errors.Is(err, session.ErrNoNode) {
+			err = nil
+		}
+		if bad == nil {
+			bad = err
+		}
+	})
+	return bad
+}
+
+// tolerates judges the registration of another broker.
+func (r *Registrar) tolerates(id kafka.BrokerID, data []byte) error {
+	reg, err := zkpaths.DecodeRegistration(data)
+	if err != nil {
+		return fmt.Errorf("%w: broker %d, whose registration can't be read: %w", ErrForeign, id, err)
+	}
+	if reg.Marker == nil {
+		return fmt.Errorf("%w: broker %d at %s. Mixed clusters are not possible yet: stop it first", ErrForeign, id, hostOf(reg))
+	}
+	for _, theirs := range reg.Endpoints {
+		for _, ours := range r.o.Endpoints {
+			if theirs.Host == ours.Host && theirs.Port == ours.Port {
+				return fmt.Errorf("%w: %s, which we advertise, is advertised by broker %d too", ErrEndpointInUse, ours.Addr(), id)
+			}
+		}
+	}
+	return nil
+}
+
+func hostOf(reg *zkpaths.Registration) string {
+	if len(reg.Endpoints) > 0 {
+		return reg.Endpoints[0].Addr()
+	}
+	return "an unknown host"
+}
+
+// create makes the znode for the session id, or finds out why it can't.
+func (r *Registrar) create(ctx context.Context, id int64) error {
+	path := zkpaths.BrokerPath(r.o.BrokerID)
+	err := r.commit(ctx, id, r.creation(path))
+	if !errors.Is(err, session.ErrNodeExists) {
+		return err
+	}
+	data, st, err := r.o.Client.Get(ctx, path)
+	if errors.Is(err, session.ErrNoNode) {
+		return errRetry
+	}
+	if err != nil {
+		return err
+	}
+	switch st.EphemeralOwner {
+	case id:
+		if bytes.Equal(data, r.data) && st.Version == 1 {
+			r.registered(st, id) // our own transaction, whose reply was lost
+			return nil
+		}
+		return r.replace(ctx, id, st) // edited by hand
+	case r.session: // our own expired one (KAFKA-7165); 0 is a persistent znode
+		if r.session != 0 {
+			return r.replace(ctx, id, st)
+		}
+	}
+	if err := r.stale(ctx, data, st); err != nil {
+		return err
+	}
+	return r.replace(ctx, id, st)
+}
+
+// creation is the pair of operations of KafkaZkClient.registerBroker: the Stat of
+// the second gives the czxid.
+func (r *Registrar) creation(path string) []session.Op {
+	return []session.Op{session.CreateOp(path, nil, session.Ephemeral), session.SetOp(path, r.data, 0)}
+}
+
+// commit runs a transaction that ends in creation.
+func (r *Registrar) commit(ctx context.Context, id int64, ops []session.Op) error {
+	res, err := r.o.Client.Multi(ctx, ops...)
+	if err != nil {
+		return err
+	}
+	st := res[len(res)-1].Stat
+	if st.EphemeralOwner != id { // the session changed under us
+		r.remember(st.EphemeralOwner)
+	}
+	r.registered(st, st.EphemeralOwner)
+	return nil
+}
+
+func (r *Registrar) registered(st session.Stat, owner int64) {
+	r.session, r.version = owner, st.Version
+	r.epoch.Store(st.Czxid)
+	r.log.Info("registered", "epoch", st.Czxid, "session", fmt.Sprintf("%#x", uint64(owner)))
+	r.o.OnRegistered(kafka.BrokerEpoch(st.Czxid))
+}
+
+// stale returns nil if the registration is provably that of a dead process of
+// ours.
+func (r *Registrar) stale(ctx context.Context, data []byte, st session.Stat) error {
+	reg, err := zkpaths.DecodeRegistration(data)
+	if err != nil { // created, but its data never set: another's transaction is never seen half
+		return &waitError{"an unknown host", err}
+	}
+	var quiet error
+	for _, e := range reg.Endpoints {
+		switch r.probe(ctx, e) {
+		case present:
+			return fmt.Errorf("%w: broker %d is registered by %s, which answers there. Stop it, or give this broker another broker.id", ErrIDInUse, r.o.BrokerID, e.Addr())
+		case silent:
+			quiet = fmt.Errorf("%s neither answers nor refuses", e.Addr())
+		}
+	}
+	switch {
+	case st.EphemeralOwner == 0:
+		return fmt.Errorf("%w: %s is not ephemeral; somebody made it by hand, and must delete it", ErrIDInUse, zkpaths.BrokerPath(r.o.BrokerID))
+	case quiet != nil:
+		return &waitError{hostOf(reg), quiet}
+	case len(reg.Endpoints) == 0:
+		return &waitError{hostOf(reg), errors.New("it names no endpoint")}
+	}
+	if err := r.recorded(st.EphemeralOwner); err != nil {
+		return &waitError{hostOf(reg), err}
+	}
+	return nil
+}
+
+// replace deletes the registration that st describes, with the /controller of
+// the same session, and creates ours, in one transaction.
+func (r *Registrar) replace(ctx context.Context, id int64, st session.Stat) error {
+	path := zkpaths.BrokerPath(r.o.BrokerID)
+	ops := []session.Op{session.DeleteOp(path, st.Version)}
+	if st.EphemeralOwner != id {
+		more, err := r.controllerOf(ctx, st.EphemeralOwner)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, more...)
+		r.log.Info("replacing the registration of our dead process", "session", fmt.Sprintf("%#x", uint64(st.EphemeralOwner)), "controllerToo", len(more) > 0)
+	}
+	err := r.commit(ctx, id, append(ops, r.creation(path)...))
+	if errors.Is(err, session.ErrNoNode) || errors.Is(err, session.ErrBadVersion) || errors.Is(err, session.ErrNodeExists) {
+		return errRetry
+	}
+	return err
+}
+
+// controllerOf gives the operations that remove /controller if owner holds it.
+// Its version is always 0, so the check of the epoch, read before, is what keeps
+// a successor's alive.
+func (r *Registrar) controllerOf(ctx context.Context, owner int64) ([]session.Op, error) {
+	epoch, ok, err := r.o.Client.Exists(ctx, zkpaths.ControllerEpochPath)
+	if err != nil || !ok {
+		return nil, err
+	}
+	st, ok, err := r.o.Client.Exists(ctx, zkpaths.ControllerPath)
+	if err != nil || !ok || st.EphemeralOwner != owner {
+		return nil, err
+	}
+	return []session.Op{session.CheckOp(zkpaths.ControllerEpochPath, epoch.Version), session.DeleteOp(zkpaths.ControllerPath, st.Version)}, nil
+}
