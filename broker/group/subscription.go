@@ -1,10 +1,32 @@
 package group
 
 // consumerProtocol is the protocol type of consumers, whose subscriptions and
-// assignments the coordinator can read (ConsumerProtocolSubscription,
-// ConsumerProtocolAssignment: int16 version, topics, …). All versions begin like
-// version 0.
+// assignments can be read here. Their schemas are ConsumerProtocolSubscription
+// and ConsumerProtocolAssignment of Apache Kafka's clients; every later version
+// begins like version 0.
 const consumerProtocol = "consumer"
+
+// subscription is what a consumer wants and, from version 1 on, had.
+type subscription struct {
+	version    int16
+	topics     []string
+	userData   []byte // nil is null
+	owned      []topicPartitions
+	generation int32
+	rack       *string
+}
+
+// assignment is what a consumer gets.
+type assignment struct {
+	topics   []topicPartitions
+	userData []byte // nil is null
+}
+
+// topicPartitions are partitions of one topic.
+type topicPartitions struct {
+	topic      string
+	partitions []int32
+}
 
 // subscriptions are the topics that the members of the generation subscribe to;
 // nil if that can't be told.
@@ -16,11 +38,8 @@ func (m *Machine) subscriptions() map[string]struct{} {
 	for _, p := range m.order {
 		d := decoder{b: p.metadata(*m.protocol)}
 		d.int16()
-		for range d.arrayLen() {
-			if d.failed {
-				break
-			}
-			topics[d.string()] = struct{}{}
+		for _, t := range d.strings() {
+			topics[t] = struct{}{}
 		}
 		if d.failed {
 			return nil
@@ -29,29 +48,56 @@ func (m *Machine) subscriptions() map[string]struct{} {
 	return topics
 }
 
-// assignedTopic is one topic of a consumer's assignment.
-type assignedTopic struct {
-	topic      string
-	partitions []int32
+// decodeSubscription reads versions 0 to 3. What follows is ignored.
+func decodeSubscription(b []byte) (subscription, bool) {
+	d := decoder{b: b}
+	s := subscription{version: d.int16()}
+	s.topics, s.userData = d.strings(), d.bytes()
+	if s.version >= 1 {
+		s.owned = d.topicPartitions()
+	}
+	if s.version >= 2 {
+		s.generation = d.int32()
+	}
+	if s.version >= 3 {
+		s.rack = d.nullableString()
+	}
+	return s, !d.failed && s.version >= 0 && s.version <= 3
 }
 
-// decodeAssignment reads a consumer's assignment and the user data after it.
-func decodeAssignment(b []byte) (topics []assignedTopic, userData []byte, good bool) {
+// decodeAssignment reads versions 0 to 3, which are alike.
+func decodeAssignment(b []byte) (assignment, bool) {
 	d := decoder{b: b}
-	d.int16()
+	version := d.int16()
+	a := assignment{d.topicPartitions(), d.bytes()}
+	return a, !d.failed && version >= 0 && version <= 3
+}
+
+func (d *decoder) strings() []string {
+	var out []string
 	for range d.arrayLen() {
 		if d.failed {
 			break
 		}
-		t := assignedTopic{topic: d.string()}
+		out = append(out, d.string())
+	}
+	return out
+}
+
+func (d *decoder) topicPartitions() []topicPartitions {
+	var out []topicPartitions
+	for range d.arrayLen() {
+		if d.failed {
+			break
+		}
+		t := topicPartitions{topic: d.string()}
 		for range d.arrayLen() {
 			if d.failed {
 				break
 			}
 			t.partitions = append(t.partitions, d.int32())
 		}
-		topics = append(topics, t)
+		out = append(out, t)
 	}
-	userData = d.bytes()
-	return topics, userData, !d.failed
+	return out
 }
