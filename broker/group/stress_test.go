@@ -225,27 +225,29 @@ func TestThousandMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := led(t, newMemStore(), Config{InitialRebalanceDelay: 3 * time.Second})
 		const n = 1000
+		ids := make([]string, n)
 		var members sync.WaitGroup
-		for range n {
-			members.Go(func() {
-				id, number, assigned, err := consumer(t.Context(), c, "g")
-				if err != ok || assigned != id || number != 1 {
-					t.Errorf("%s in generation %d: %q, %v", id, number, assigned, err)
-					return
-				}
-				// The leader begins a rebalance; the others hear of it.
-				for c.Heartbeat(&HeartbeatRequest{Group: "g", Generation: 1, MemberID: id}) == ok {
-					if c.Describe("g").Members[0].MemberID == id {
-						break
+		each := func(want int32, join func(i int) (string, int32, string, protocol.Error)) {
+			for i := range n {
+				members.Go(func() {
+					id, number, assigned, err := join(i)
+					if err != ok || assigned != id || number != want {
+						t.Errorf("%s in generation %d: %q, %v", id, number, assigned, err)
 					}
-					time.Sleep(time.Second)
-				}
-				if _, number, assigned, err = rejoin(t.Context(), c, "g", id); err != ok || assigned != id || number != 2 {
-					t.Errorf("%s in generation %d: %q, %v", id, number, assigned, err)
-				}
-			})
+					ids[i] = id
+				})
+			}
+			members.Wait()
 		}
-		members.Wait()
+		each(1, func(int) (string, int32, string, protocol.Error) { return consumer(t.Context(), c, "g") })
+		leader := c.Describe("g").Members[0].MemberID
+		each(2, func(i int) (string, int32, string, protocol.Error) {
+			// The leader's join begins a rebalance, of which the others hear.
+			for ids[i] != leader && c.Heartbeat(&HeartbeatRequest{Group: "g", Generation: 1, MemberID: ids[i]}) == ok {
+				time.Sleep(time.Second)
+			}
+			return rejoin(t.Context(), c, "g", ids[i])
+		})
 		if x := c.Describe("g"); len(x.Members) != n || x.State != "Stable" {
 			t.Errorf("%d members, %s", len(x.Members), x.State)
 		}
