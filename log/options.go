@@ -127,9 +127,8 @@ type OpenOptions struct {
 	// Logger takes events; default discards.
 	Logger *slog.Logger
 
-	// OnFailure is told, once, of the first failed file operation, without any
-	// lock held by the log but perhaps by the caller of the log; it must not
-	// wait.
+	// OnFailure is told, once, of the first failed file operation. It is called
+	// under the log's locks: it must not wait, nor call the log.
 	OnFailure func(err error)
 	// OnRoll is told that a segment is complete and should be synced by Flush
 	// soon, by another goroutine. It is called under the append lock and must not
@@ -142,4 +141,7 @@ type OpenOptions struct {
 	SaveRecoveryPoint func(l *Log) error
 	// OnRecovery is told how much of the unsynced part has been read, in bytes.
 	OnRecovery func(done, total int64)
+
+	// offline is shared by the logs of one directory; nil: the log's own.
+	offline *failure
 }

@@ -1,0 +1,286 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
+	"barnabas/log/checkpoint"
+)
+
+// bootIDFile is a small file of ours: the run of the machine in which the
+// directory was last in use.
+const bootIDFile = ".barnabas-boot-id"
+
+// logDir is one of log.dirs.
+type logDir struct {
+	path    string
+	lock    io.Closer
+	failure *failure
+	meta    checkpoint.Meta
+	hasMeta bool
+	clean   bool // the clean-shutdown marker was there
+	crashed bool // the machine went down; not yet confirmed
+
+	// Names of partition directories and of deleted ones, at the start.
+	found []kafka.TopicPartition
+	dead  []string
+
+	// unsynced is the bytes appended since the last background sync; wake asks for
+	// one.
+	unsynced atomic.Int64
+	wake     chan struct{}
+	rollMu   sync.Mutex // guards following
+	rolled   map[*Log]bool
+
+	buryMu sync.Mutex // guards following
+	graves []grave
+
+	saving sync.Mutex // guards following; held while a checkpoint is written
+	saved  map[string]map[kafka.TopicPartition]int64
+}
+
+// grave is a deleted log's directory that is to be removed.
+type grave struct {
+	path string
+	due  time.Time
+}
+
+// announce tells of a failure that a log has met.
+func (d *logDir) announce(m *Manager, err error) {
+	if m.o.OnDirFailure != nil {
+		m.o.OnDirFailure(d.path, err)
+	}
+}
+
+// fail takes the directory offline and returns err as callers should see it.
+func (d *logDir) fail(m *Manager, err error) error {
+	if errors.Is(err, ErrOffline) {
+		return err
+	}
+	if d.failure.set(err) {
+		m.o.Logger.Error("log directory failed", "dir", d.path, "err", err)
+		d.announce(m, err)
+	}
+	return fmt.Errorf("%w: %w", ErrOffline, err)
+}
+
+func (d *logDir) unlock() {
+	if d.lock != nil {
+		d.lock.Close()
+		d.lock = nil
+	}
+}
+
+// noteRoll asks for a sync of a log that has a complete segment.
+func (d *logDir) noteRoll(l *Log) {
+	d.rollMu.Lock()
+	d.rolled[l] = true
+	d.rollMu.Unlock()
+	d.signal()
+}
+
+// noteBytes counts appended bytes and asks for a sync if there are many.
+func (d *logDir) noteBytes(n int, limit int64) {
+	if sum := d.unsynced.Add(int64(n)); sum >= limit && sum-int64(n) < limit {
+		d.signal()
+	}
+}
+
+func (d *logDir) signal() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// takeRolled returns and forgets the logs that rolled.
+func (d *logDir) takeRolled() map[*Log]bool {
+	d.rollMu.Lock()
+	defer d.rollMu.Unlock()
+	out := d.rolled
+	d.rolled = map[*Log]bool{}
+	return out
+}
+
+func (d *logDir) buryLater(name string, due time.Time) {
+	d.buryMu.Lock()
+	defer d.buryMu.Unlock()
+	d.graves = append(d.graves, grave{path: name, due: due})
+}
+
+// bury removes the deleted directories whose delay is over.
+func (d *logDir) bury(m *Manager, now time.Time) error {
+	d.buryMu.Lock()
+	var due []grave
+	kept := d.graves[:0]
+	for _, g := range d.graves {
+		if g.due.After(now) {
+			kept = append(kept, g)
+		} else {
+			due = append(due, g)
+		}
+	}
+	d.graves = kept
+	d.buryMu.Unlock()
+	for _, g := range due {
+		if err := m.o.FS.RemoveAll(g.path); err != nil {
+			return d.fail(m, err)
+		}
+	}
+	return nil
+}
+
+// save writes an offset checkpoint if it differs from what it holds.
+func (d *logDir) save(m *Manager, file string, offset func(*Log) (int64, bool)) error {
+	if err := d.failure.get(); err != nil {
+		return err
+	}
+	d.saving.Lock()
+	defer d.saving.Unlock()
+	offsets := map[kafka.TopicPartition]int64{}
+	for _, l := range m.in(d) {
+		if o, ok := offset(l); ok {
+			offsets[l.tp] = o
+		}
+	}
+	if old, ok := d.saved[file]; ok && maps.Equal(old, offsets) {
+		return nil
+	}
+	if err := checkpoint.WriteOffsets(m.o.FS, path.Join(d.path, file), offsets); err != nil {
+		return d.fail(m, err)
+	}
+	d.saved[file] = offsets
+	return nil
+}
+
+func (d *logDir) saveRecoveryPoints(m *Manager) error {
+	return d.save(m, checkpoint.RecoveryPointFile, func(l *Log) (int64, bool) { return l.RecoveryPoint(), true })
+}
+
+func (d *logDir) saveStartOffsets(m *Manager) error {
+	return d.save(m, checkpoint.LogStartFile, func(l *Log) (int64, bool) { return l.StartOffset(), l.startInside() })
+}
+
+func (d *logDir) saveHighWatermarks(m *Manager) error {
+	return d.save(m, checkpoint.HighWatermarkFile, func(l *Log) (int64, bool) { return l.HighWatermark(), true })
+}
+
+// startInside tells whether the log start offset is above the first segment's
+// base, so that a restart would not find it.
+func (l *Log) startInside() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.segments) > 0 && l.start.Load() > l.segments[0].base
+}
+
+// forget makes sure that no checkpoint on disk speaks of an earlier log of tp: a
+// new one of that name must not inherit its recovery point.
+func (d *logDir) forget(m *Manager, tp kafka.TopicPartition) error {
+	d.saving.Lock()
+	stale := false
+	for _, offsets := range d.saved {
+		if _, ok := offsets[tp]; ok {
+			stale = true
+		}
+	}
+	d.saving.Unlock()
+	if !stale {
+		return nil
+	}
+	for _, save := range []func(*Manager) error{d.saveRecoveryPoints, d.saveStartOffsets, d.saveHighWatermarks} {
+		if err := save(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readOffsets reads an offset checkpoint; none is empty.
+func (d *logDir) readOffsets(m *Manager, file string) (map[kafka.TopicPartition]int64, error) {
+	offsets, err := checkpoint.ReadOffsets(m.o.FS, path.Join(d.path, file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return map[kafka.TopicPartition]int64{}, nil
+	}
+	if err == nil {
+		d.saved[file] = offsets
+	}
+	return offsets, err
+}
+
+// readState finds out how the directory was left, and takes the clean-shutdown
+// marker away.
+func (d *logDir) readState(m *Manager) error {
+	marker := path.Join(d.path, checkpoint.CleanShutdownFile)
+	var err error
+	if d.clean, err = exists(m.o.FS, marker); err != nil {
+		return err
+	}
+	recorded, err := vfs.ReadFile(m.o.FS, path.Join(d.path, bootIDFile), 1<<10)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	same := strings.TrimSpace(string(recorded)) == m.o.BootID
+	d.crashed = !d.clean && !same && (len(d.found) > 0 || len(recorded) > 0)
+	if !d.crashed && !same {
+		if err := d.writeBootID(m); err != nil {
+			return err
+		}
+	}
+	if !d.clean {
+		return nil
+	}
+	if err := m.o.FS.Remove(marker); err != nil {
+		return err
+	}
+	return m.o.FS.SyncDir(d.path)
+}
+
+// writeBootID records the present run of the machine: from now on the page cache
+// is what a crash of the process leaves.
+func (d *logDir) writeBootID(m *Manager) error {
+	if err := vfs.WriteFileAtomic(m.o.FS, path.Join(d.path, bootIDFile), []byte(m.o.BootID+"\n")); err != nil {
+		return d.fail(m, err)
+	}
+	d.crashed = false
+	return nil
+}
+
+// close leaves the directory as a clean shutdown should, if it is online.
+func (d *logDir) close(m *Manager) error {
+	defer d.unlock()
+	offline := d.failure.get() != nil
+	var errs []error
+	for _, l := range m.in(d) {
+		if err := l.Close(); err != nil && !offline {
+			errs = append(errs, err)
+		}
+	}
+	if offline {
+		return nil
+	}
+	if len(errs) == 0 {
+		errs = append(errs, d.saveRecoveryPoints(m), d.saveStartOffsets(m), d.saveHighWatermarks(m))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if d.crashed {
+		// Nobody has been told yet: the next start must find out again.
+		return nil
+	}
+	err := vfs.WriteFileAtomic(m.o.FS, path.Join(d.path, checkpoint.CleanShutdownFile), []byte(checkpoint.CleanShutdownMarker))
+	if err != nil {
+		return d.fail(m, err)
+	}
+	return nil
+}

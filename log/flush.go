@@ -1,0 +1,169 @@
+package log
+
+import (
+	"path"
+	"time"
+)
+
+// Flush makes everything appended before the call durable: batches, the indexes
+// of complete segments, snapshots and names. Appends go on meanwhile.
+func (l *Log) Flush() error {
+	l.maint.Lock()
+	defer l.maint.Unlock()
+	return l.flush()
+}
+
+// flush is Flush with maint held.
+func (l *Log) flush() error {
+	l.mu.Lock()
+	if err := l.usableLocked(); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	end := l.end.Load()
+	segments := append([]*segment(nil), l.segments[l.segmentIndexLocked(l.recoveryPoint.Load()):]...)
+	names := l.namesUnsynced
+	l.namesUnsynced = false
+	l.unflushed = 0
+	l.mu.Unlock()
+	for i, s := range segments {
+		if i == len(segments)-1 {
+			if err := s.sync(); err != nil {
+				return l.failIf(err)
+			}
+			break
+		}
+		if err := l.sealSegment(s, segments[i+1].base); err != nil {
+			return l.failIf(err)
+		}
+	}
+	if names {
+		if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
+			return l.failIf(err)
+		}
+	}
+	// No truncation can have come between: it holds maint too.
+	l.recoveryPoint.Store(max(l.recoveryPoint.Load(), end))
+	l.mu.Lock()
+	l.flushed = time.Now()
+	l.mu.Unlock()
+	return nil
+}
+
+// sealSegment syncs a complete segment and the snapshot at its end.
+func (l *Log) sealSegment(s *segment, next int64) error {
+	if s.sealed {
+		return nil
+	}
+	if err := s.seal(); err != nil {
+		return err
+	}
+	return l.syncSnapshot(next)
+}
+
+// syncSnapshot makes the snapshot at offset durable, if there is one.
+func (l *Log) syncSnapshot(offset int64) error {
+	name := path.Join(l.o.Dir, fileName(offset, snapshotSuffix))
+	if ok, err := exists(l.o.FS, name); err != nil || !ok {
+		return err
+	}
+	f, err := l.o.FS.OpenReadWrite(name)
+	if err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// flushDue tells whether unflushed records are older than the topic allows.
+func (l *Log) flushDue(now time.Time) bool {
+	every := l.opts.Load().FlushInterval
+	if every <= 0 {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unflushed > 0 && now.Sub(l.flushed) >= every
+}
+
+// Close flushes, writes the last index entries and a producer snapshot, and
+// closes the files; readers keep theirs until they are done. After it the log
+// can be opened as clean. A log that is offline is only closed.
+func (l *Log) Close() error {
+	l.maint.Lock()
+	defer l.maint.Unlock()
+	err := l.finish()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	for _, s := range l.segments {
+		s.unref()
+	}
+	for i := range l.trash {
+		l.trash[i].segment.unref()
+	}
+	l.trash = nil
+	return err
+}
+
+// finish leaves the files as a clean shutdown should.
+func (l *Log) finish() error {
+	if err := l.flush(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// Appends between the flush and here: none, or the owner of the log closes it
+	// too early; they are synced below all the same.
+	s := l.active()
+	if err := s.finishTimes(); err != nil {
+		return l.failIf(err)
+	}
+	s.sealed = false
+	if err := s.seal(); err != nil {
+		return l.failIf(err)
+	}
+	if end := l.end.Load(); end > l.start.Load() {
+		l.producers.next = max(l.producers.next, end)
+		if err := l.takeSnapshotLocked(end, true); err != nil {
+			return l.failIf(err)
+		}
+	}
+	if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
+		return l.failIf(err)
+	}
+	l.recoveryPoint.Store(l.end.Load())
+	return nil
+}
+
+// Abandon closes the log without making anything durable: its directory is about
+// to be deleted. Readers keep their files until they are done.
+func (l *Log) Abandon() error {
+	l.maint.Lock()
+	defer l.maint.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	var first error
+	for _, s := range l.segments {
+		// The last reader may go when another log has this directory's name.
+		if err := s.sealIndexes(); err != nil && first == nil {
+			first = err
+		}
+		s.unref()
+	}
+	for i := range l.trash {
+		l.trash[i].segment.unref()
+	}
+	l.trash = nil
+	return l.failIf(first)
+}

@@ -1,0 +1,342 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
+	"barnabas/log/checkpoint"
+)
+
+// Meta is what the meta.properties of the directories agree on.
+type Meta struct {
+	// BrokerID is -1 if none has one.
+	BrokerID kafka.BrokerID
+	// ClusterID is empty if none has one.
+	ClusterID string
+}
+
+func (m *Manager) open(ctx context.Context) error {
+	seen := map[string]bool{}
+	for _, p := range m.o.Dirs {
+		p = path.Clean(p)
+		if seen[p] {
+			return fmt.Errorf("log: directory %s is named twice", p)
+		}
+		seen[p] = true
+		d := &logDir{
+			path: p, failure: &failure{}, wake: make(chan struct{}, 1), rolled: map[*Log]bool{},
+			saved: map[string]map[kafka.TopicPartition]int64{},
+		}
+		m.dirs = append(m.dirs, d)
+		if err := d.claim(m); err != nil {
+			return err
+		}
+	}
+	if len(m.live()) == 0 {
+		return fmt.Errorf("%w: all log directories", errors.Join(ErrOffline, m.failures()))
+	}
+	if err := m.checkMeta(); err != nil {
+		return err
+	}
+	if err := m.survey(); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, d := range m.live() {
+		g.Go(func() error { return d.load(ctx, m) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if len(m.live()) == 0 {
+		return fmt.Errorf("%w: all log directories", errors.Join(ErrOffline, m.failures()))
+	}
+	return nil
+}
+
+func (m *Manager) failures() error {
+	var errs []error
+	for _, d := range m.dirs {
+		errs = append(errs, d.failure.get())
+	}
+	return errors.Join(errs...)
+}
+
+// claim makes and locks the directory and reads its meta.properties. Only what
+// the operator must put right is returned; a directory that can't be used is
+// offline.
+func (d *logDir) claim(m *Manager) error {
+	if err := m.o.FS.MkdirAll(d.path); err != nil {
+		d.fail(m, err)
+		return nil
+	}
+	lock, err := m.o.FS.Lock(path.Join(d.path, checkpoint.LockFile))
+	if errors.Is(err, vfs.ErrLocked) {
+		return fmt.Errorf("log: directory %s is in use: %w", d.path, err)
+	}
+	if err != nil {
+		d.fail(m, err)
+		return nil
+	}
+	d.lock = lock
+	d.meta, err = checkpoint.ReadMeta(m.o.FS, path.Join(d.path, checkpoint.MetaPropertiesFile))
+	switch {
+	case err == nil:
+		d.hasMeta = true
+	case errors.Is(err, fs.ErrNotExist):
+		d.meta = checkpoint.Meta{BrokerID: -1}
+	default:
+		d.fail(m, err)
+	}
+	return nil
+}
+
+// checkMeta fails where the directories contradict each other.
+func (m *Manager) checkMeta() error {
+	var first *logDir
+	ids := map[string]string{}
+	for _, d := range m.live() {
+		if !d.hasMeta {
+			continue
+		}
+		if d.meta.Version != 0 {
+			return fmt.Errorf("log: %s: meta.properties has version %d, a directory of a KRaft broker; version 0 is ZooKeeper's", d.path, d.meta.Version)
+		}
+		if id := d.meta.DirectoryID; id != "" {
+			if other, ok := ids[id]; ok {
+				return fmt.Errorf("log: %s and %s both have directory.id %s: one is a copy of the other", other, d.path, id)
+			}
+			ids[id] = d.path
+		}
+		if first == nil {
+			first = d
+			continue
+		}
+		if a, b := first.meta.BrokerID, d.meta.BrokerID; a != b {
+			return fmt.Errorf("log: meta.properties disagree: broker.id %d in %s, %d in %s", a, first.path, b, d.path)
+		}
+		if a, b := first.meta.ClusterID, d.meta.ClusterID; a != b {
+			return fmt.Errorf("log: meta.properties disagree: cluster.id %s in %s, %s in %s", a, first.path, b, d.path)
+		}
+	}
+	if m.o.CheckMeta != nil {
+		return m.o.CheckMeta(m.ReadMeta())
+	}
+	return nil
+}
+
+// ReadMeta returns what the meta.properties of the live directories agree on.
+func (m *Manager) ReadMeta() Meta {
+	for _, d := range m.live() {
+		if d.hasMeta {
+			return Meta{BrokerID: d.meta.BrokerID, ClusterID: d.meta.ClusterID}
+		}
+	}
+	return Meta{BrokerID: -1}
+}
+
+// WriteMeta writes the meta.properties where they differ. Not for use by many
+// goroutines.
+func (m *Manager) WriteMeta(meta Meta) error {
+	for _, d := range m.live() {
+		want := d.meta
+		want.Version, want.BrokerID, want.ClusterID = 0, meta.BrokerID, meta.ClusterID
+		if d.hasMeta && d.meta == want {
+			continue
+		}
+		if err := checkpoint.WriteMeta(m.o.FS, path.Join(d.path, checkpoint.MetaPropertiesFile), want, time.Now()); err != nil {
+			return d.fail(m, err)
+		}
+		d.meta, d.hasMeta = want, true
+	}
+	return nil
+}
+
+// deadName and keptName are the names of directories that are no logs in use.
+var (
+	deadName = regexp.MustCompile(`^\S+-\S+\.\S+-delete$`)
+	keptName = regexp.MustCompile(`^\S+-\S+\.\S+-(future|stray)$`)
+)
+
+// indexCacheDir belongs to tiered storage.
+const indexCacheDir = "remote-log-index-cache"
+
+// survey lists what is in the directories and refuses what should not be there.
+func (m *Manager) survey() error {
+	where := map[kafka.TopicPartition]string{}
+	for _, d := range m.live() {
+		names, err := d.subdirs(m)
+		if err != nil {
+			d.fail(m, err)
+			continue
+		}
+		for _, name := range names {
+			switch {
+			case deadName.MatchString(name):
+				d.dead = append(d.dead, name)
+				continue
+			case keptName.MatchString(name), name == indexCacheDir:
+				m.o.Logger.Warn("directory left alone", "dir", path.Join(d.path, name))
+				continue
+			}
+			tp, err := kafka.ParseTopicPartition(name)
+			if err == nil {
+				err = kafka.ValidateTopicName(tp.Topic)
+			}
+			if err != nil {
+				return fmt.Errorf("log: %s is no topic's: a log directory should only contain Kafka topic data; move it away: %w", path.Join(d.path, name), err)
+			}
+			if tp.Topic == kafka.ClusterMetadataTopic {
+				continue
+			}
+			if other, ok := where[tp]; ok {
+				return fmt.Errorf("log: %s is in two directories, %s and %s; move one away", tp, other, d.path)
+			}
+			where[tp] = d.path
+			d.found = append(d.found, tp)
+		}
+	}
+	return nil
+}
+
+// subdirs returns the names of the directories in d.
+func (d *logDir) subdirs(m *Manager) ([]string, error) {
+	names, err := m.o.FS.List(d.path)
+	if err != nil {
+		return nil, err
+	}
+	dirs := names[:0]
+	for _, name := range names {
+		st, err := m.o.FS.Stat(path.Join(d.path, name))
+		if err != nil {
+			return nil, err
+		}
+		if st.IsDir() {
+			dirs = append(dirs, name)
+		}
+	}
+	return dirs, nil
+}
+
+// load opens the logs of a directory. An error ends the start; a directory that
+// fails is offline and no error.
+func (d *logDir) load(ctx context.Context, m *Manager) error {
+	if err := d.loadLogs(ctx, m); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		d.fail(m, err)
+		m.mu.Lock()
+		for tp, e := range m.logs {
+			if e.dir == d {
+				e.log.Abandon()
+				delete(m.logs, tp)
+			}
+		}
+		m.mu.Unlock()
+	}
+	return nil
+}
+
+func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
+	if err := d.readState(m); err != nil {
+		return err
+	}
+	points, err := d.readOffsets(m, checkpoint.RecoveryPointFile)
+	if err != nil {
+		m.o.Logger.Warn("recovery points unreadable: everything is scanned", "dir", d.path, "err", err)
+	}
+	starts, err := d.readOffsets(m, checkpoint.LogStartFile)
+	if err != nil {
+		m.o.Logger.Warn("log start offsets unreadable: logs begin at their first segment", "dir", d.path, "err", err)
+	}
+	watermarks, err := d.readOffsets(m, checkpoint.HighWatermarkFile)
+	if err != nil {
+		return err
+	}
+	for _, name := range d.dead {
+		d.buryLater(path.Join(d.path, name), time.Now().Add(m.o.DirDeleteDelay))
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(m.o.RecoveryThreads)
+	var done atomic.Int64
+	for _, tp := range d.found {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			o := m.openOptions(d, tp)
+			o.Clean, o.RecoveryPoint = d.clean, points[tp]
+			if start, ok := starts[tp]; ok {
+				o.StartOffset = start
+			}
+			o.OnRecovery = d.progress(m, tp, &done)
+			l, err := Open(o)
+			if err != nil {
+				return err
+			}
+			l.ResetHighWatermark(watermarks[tp])
+			m.mu.Lock()
+			m.logs[tp] = managed{log: l, dir: d}
+			m.mu.Unlock()
+			n := int(done.Add(1))
+			if m.o.OnProgress != nil {
+				m.o.OnProgress(Progress{Dir: d.path, TopicPartition: tp, LogsDone: n, LogsTotal: len(d.found)})
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return d.initCheckpoints(m)
+}
+
+// progressStep is how many scanned bytes make a report.
+const progressStep = 64 << 20
+
+func (d *logDir) progress(m *Manager, tp kafka.TopicPartition, logs *atomic.Int64) func(done, total int64) {
+	if m.o.OnProgress == nil {
+		return nil
+	}
+	var told int64
+	return func(done, total int64) {
+		if done-told < progressStep {
+			return
+		}
+		told = done
+		m.o.OnProgress(Progress{
+			Dir: d.path, TopicPartition: tp, LogsDone: int(logs.Load()), LogsTotal: len(d.found),
+			BytesDone: done, BytesTotal: total,
+		})
+	}
+}
+
+// initCheckpoints writes those that are missing; the cleaner's is never touched
+// again.
+func (d *logDir) initCheckpoints(m *Manager) error {
+	cleaner := path.Join(d.path, checkpoint.CleanerFile)
+	if ok, err := exists(m.o.FS, cleaner); err != nil {
+		return err
+	} else if !ok {
+		if err := checkpoint.WriteOffsets(m.o.FS, cleaner, nil); err != nil {
+			return err
+		}
+	}
+	for _, save := range []func(*Manager) error{d.saveRecoveryPoints, d.saveStartOffsets, d.saveHighWatermarks} {
+		if err := save(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}

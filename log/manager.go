@@ -1,0 +1,382 @@
+package log
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"path"
+	"slices"
+	"sync"
+	"time"
+
+	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
+	"barnabas/log/batch"
+)
+
+// ManagerOptions configure a Manager. FS, Dirs and BootID are required.
+type ManagerOptions struct {
+	FS vfs.FS
+	// Dirs are the log directories (log.dirs).
+	Dirs []string
+	// TopicOptions are a topic's settings; nil: Defaults.
+	TopicOptions func(topic string) Options
+	Defaults     Options
+	// Codecs opens compressed batches; default new pools.
+	Codecs *batch.Codecs
+	// Logger takes events; default discards.
+	Logger *slog.Logger
+	// BootID names this run of the machine (/proc/sys/kernel/random/boot_id).
+	BootID string
+	// RecoveryThreads load logs, per directory (num.recovery.threads.per.data.dir);
+	// default 1.
+	RecoveryThreads int
+	// CheckMeta judges the meta.properties before any log is touched.
+	CheckMeta func(Meta) error
+	// OnDirFailure is told once of each directory that goes offline. It must not
+	// wait, nor call a log.
+	OnDirFailure func(dir string, err error)
+	// OnProgress is told of each log that is loaded, and of every 64 MiB scanned.
+	// It is called by many goroutines.
+	OnProgress func(Progress)
+
+	// ProducerIDExpiration and its check (producer.id.expiration.ms, 24 h;
+	// producer.id.expiration.check.interval.ms, 10 min).
+	ProducerIDExpiration, ProducerIDExpirationCheck time.Duration
+	// VerifyTransactions asks for guards (KIP-890), see OpenOptions.
+	VerifyTransactions bool
+	// InitialDelay is how long retention waits after the start
+	// (log.initial.task.delay.ms, 30 s); RetentionInterval how often it runs
+	// (log.retention.check.interval.ms, 5 min).
+	InitialDelay, RetentionInterval time.Duration
+	// FlushCheckInterval is how often FlushInterval is looked at
+	// (log.flush.scheduler.interval.ms); default 1 s.
+	FlushCheckInterval time.Duration
+	// Intervals of the checkpoints (60 s, 60 s, 5 s).
+	RecoveryPointInterval, StartOffsetInterval, HighWatermarkInterval time.Duration
+	// DirDeleteDelay is how long deleted logs live (log.segment.delete.delay.ms,
+	// 1 min).
+	DirDeleteDelay time.Duration
+	// SyncInterval and SyncBytes: data older than this, or more per directory
+	// than this, is synced in the background (5 s, 256 MiB), which bounds what a
+	// recovery has to read.
+	SyncInterval time.Duration
+	SyncBytes    int64
+}
+
+func (o ManagerOptions) withDefaults() ManagerOptions {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&o.ProducerIDExpiration, 24*time.Hour)
+	def(&o.ProducerIDExpirationCheck, 10*time.Minute)
+	def(&o.InitialDelay, 30*time.Second)
+	def(&o.RetentionInterval, 5*time.Minute)
+	def(&o.FlushCheckInterval, time.Second)
+	def(&o.RecoveryPointInterval, time.Minute)
+	def(&o.StartOffsetInterval, time.Minute)
+	def(&o.HighWatermarkInterval, 5*time.Second)
+	def(&o.DirDeleteDelay, time.Minute)
+	def(&o.SyncInterval, 5*time.Second)
+	if o.SyncBytes <= 0 {
+		o.SyncBytes = 256 << 20
+	}
+	o.RecoveryThreads = max(o.RecoveryThreads, 1)
+	if o.Codecs == nil {
+		o.Codecs = batch.NewCodecs(batch.Limits{})
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.TopicOptions == nil {
+		defaults := o.Defaults
+		o.TopicOptions = func(string) Options { return defaults }
+	}
+	return o
+}
+
+// Progress of loading.
+type Progress struct {
+	Dir            string
+	TopicPartition kafka.TopicPartition
+	// LogsDone and LogsTotal count the logs of the directory.
+	LogsDone, LogsTotal int
+	// BytesDone and BytesTotal are what this log's recovery reads; 0 if nothing.
+	BytesDone, BytesTotal int64
+}
+
+// Manager holds the log directories and the logs in them. Run does what has to
+// be done in the background; without it nothing is synced but by Flush and Close.
+//
+// A directory that fails is offline until the process ends: its logs answer
+// ErrOffline, the others go on.
+type Manager struct {
+	o    ManagerOptions
+	dirs []*logDir
+
+	mu   sync.RWMutex // guards logs; held over no file operation
+	logs map[kafka.TopicPartition]managed
+
+	// creating serialises the making of logs, so that two calls make one.
+	creating sync.Mutex
+}
+
+// managed is a log and where it is.
+type managed struct {
+	log *Log
+	dir *logDir
+}
+
+// Get returns the log of a partition.
+func (m *Manager) Get(tp kafka.TopicPartition) (*Log, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	e, ok := m.logs[tp]
+	return e.log, ok
+}
+
+// All ranges over the logs, in no order.
+func (m *Manager) All() iter.Seq[*Log] {
+	m.mu.RLock()
+	logs := make([]*Log, 0, len(m.logs))
+	for _, e := range m.logs {
+		logs = append(logs, e.log)
+	}
+	m.mu.RUnlock()
+	return slices.Values(logs)
+}
+
+// in returns the logs of a directory.
+func (m *Manager) in(d *logDir) []*Log {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var logs []*Log
+	for _, e := range m.logs {
+		if e.dir == d {
+			logs = append(logs, e.log)
+		}
+	}
+	return logs
+}
+
+// GetOrCreate returns the log of a partition. If there is none it is made in the
+// directory with the fewest, provided that isNew: a partition that existed but
+// has no log is ErrNotFound, or ErrOffline if a directory is offline, in which it
+// may be. A log of another topic id is ErrTopicIDMismatch. The zero id is not
+// compared.
+func (m *Manager) GetOrCreate(tp kafka.TopicPartition, id kafka.TopicID, isNew bool) (*Log, error) {
+	m.creating.Lock()
+	defer m.creating.Unlock()
+	if l, ok := m.Get(tp); ok {
+		if !id.IsZero() {
+			return l, l.SetTopicID(id)
+		}
+		return l, nil
+	}
+	if !isNew {
+		for _, d := range m.dirs {
+			if err := d.failure.get(); err != nil {
+				return nil, fmt.Errorf("%w: %s may be in %s", err, tp, d.path)
+			}
+		}
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, tp)
+	}
+	return m.create(tp, id)
+}
+
+func (m *Manager) create(tp kafka.TopicPartition, id kafka.TopicID) (*Log, error) {
+	d, err := m.roomiest()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.forget(m, tp); err != nil {
+		return nil, err
+	}
+	o := m.openOptions(d, tp)
+	o.Clean = true
+	l, err := Open(o)
+	if err != nil {
+		return nil, d.fail(m, err)
+	}
+	if !id.IsZero() {
+		if err := l.SetTopicID(id); err != nil {
+			return nil, errors.Join(err, l.Abandon())
+		}
+	}
+	if err := m.o.FS.SyncDir(d.path); err != nil {
+		return nil, errors.Join(d.fail(m, err), l.Abandon())
+	}
+	m.mu.Lock()
+	m.logs[tp] = managed{log: l, dir: d}
+	m.mu.Unlock()
+	return l, nil
+}
+
+// roomiest is the live directory with the fewest logs, the first of several.
+func (m *Manager) roomiest() (*logDir, error) {
+	counts := map[*logDir]int{}
+	m.mu.RLock()
+	for _, e := range m.logs {
+		counts[e.dir]++
+	}
+	m.mu.RUnlock()
+	live := m.live()
+	if len(live) == 0 {
+		return nil, fmt.Errorf("%w: all of them", ErrOffline)
+	}
+	return slices.MinFunc(live, func(a, b *logDir) int { return cmp.Compare(counts[a], counts[b]) }), nil
+}
+
+// live are the directories that are not offline.
+func (m *Manager) live() []*logDir {
+	var live []*logDir
+	for _, d := range m.dirs {
+		if d.failure.get() == nil {
+			live = append(live, d)
+		}
+	}
+	return live
+}
+
+func (m *Manager) openOptions(d *logDir, tp kafka.TopicPartition) OpenOptions {
+	return OpenOptions{
+		FS: m.o.FS, Dir: path.Join(d.path, tp.String()), TopicPartition: tp, Options: m.o.TopicOptions(tp.Topic),
+		Codecs: m.o.Codecs, StartOffset: -1, ProducerIDExpiration: m.o.ProducerIDExpiration,
+		VerifyTransactions: m.o.VerifyTransactions, Logger: m.o.Logger,
+		OnFailure:         func(err error) { d.announce(m, err) },
+		OnRoll:            d.noteRoll,
+		OnAppend:          func(n int) { d.noteBytes(n, m.o.SyncBytes) },
+		SaveRecoveryPoint: func(*Log) error { return d.saveRecoveryPoints(m) },
+		offline:           d.failure,
+	}
+}
+
+// maxName is the longest name of a directory.
+const maxName = 255
+
+// deletedName is what a log's directory is renamed to, as LocalLog.logDeleteDirName:
+// the topic is cut where the whole would be too long.
+func deletedName(tp kafka.TopicPartition) string {
+	var id [16]byte
+	rand.Read(id[:])
+	suffix := fmt.Sprintf("-%d.%s-delete", tp.Partition, hex.EncodeToString(id[:]))
+	return tp.Topic[:min(len(tp.Topic), maxName-len(suffix))] + suffix
+}
+
+// Delete removes the log of a partition: its directory is renamed at once and
+// removed later. ErrNotFound if there is none.
+func (m *Manager) Delete(tp kafka.TopicPartition, reason string) error {
+	m.creating.Lock()
+	defer m.creating.Unlock()
+	m.mu.Lock()
+	e, ok := m.logs[tp]
+	delete(m.logs, tp)
+	m.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("%w: %s", ErrNotFound, tp)
+	}
+	if err := e.log.Abandon(); err != nil {
+		return err
+	}
+	name := path.Join(e.dir.path, deletedName(tp))
+	if err := m.o.FS.Rename(e.log.Dir(), name); err != nil {
+		return e.dir.fail(m, err)
+	}
+	if err := m.o.FS.SyncDir(e.dir.path); err != nil {
+		return e.dir.fail(m, err)
+	}
+	m.o.Logger.Info("log deleted", "partition", tp.String(), "why", reason, "renamed", name)
+	e.dir.buryLater(name, time.Now().Add(m.o.DirDeleteDelay))
+	return nil
+}
+
+// DirStatus describes a log directory.
+type DirStatus struct {
+	Path string
+	// Err is why it is offline, nil if it is not.
+	Err  error
+	Logs int
+	// Bytes are the sizes of its logs.
+	Bytes int64
+	// Usage is zero if the directory is offline.
+	Usage vfs.Usage
+}
+
+// Dirs describes the log directories, in the order of the options.
+func (m *Manager) Dirs() []DirStatus {
+	out := make([]DirStatus, len(m.dirs))
+	for i, d := range m.dirs {
+		st := DirStatus{Path: d.path, Err: d.failure.get()}
+		for _, l := range m.in(d) {
+			st.Logs++
+			st.Bytes += l.Size()
+		}
+		if st.Err == nil {
+			usage, err := m.o.FS.Usage(d.path)
+			if err != nil {
+				st.Err = d.fail(m, err)
+			}
+			st.Usage = usage
+		}
+		out[i] = st
+	}
+	return out
+}
+
+// Close closes all logs, writes the checkpoints and the clean-shutdown markers.
+// Run must have ended. It returns the errors of the directories that could not be
+// left clean; those already offline have told theirs.
+func (m *Manager) Close() error {
+	errs := make([]error, len(m.dirs))
+	var wg sync.WaitGroup
+	for i, d := range m.dirs {
+		wg.Go(func() { errs[i] = d.close(m) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Crashed tells whether the machine (not only the process) went down without a
+// clean shutdown of this broker: unsynced records may be missing. It stays so
+// over restarts until ConfirmCrash.
+func (m *Manager) Crashed() bool {
+	return slices.ContainsFunc(m.dirs, func(d *logDir) bool { return d.crashed })
+}
+
+// ConfirmCrash notes that the registration has told of the crash. Not for use at
+// the same time as Crashed or Close.
+func (m *Manager) ConfirmCrash() error {
+	var errs []error
+	for _, d := range m.live() {
+		if d.crashed {
+			errs = append(errs, d.writeBootID(m))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// OpenManager locks the directories, reads what they are, and loads all logs. A
+// directory that can't be read is offline; if all are, that is the error. What
+// the operator must put right is an error too: a directory locked by another
+// process, contradicting meta.properties, a strange directory, one partition in
+// two places.
+func OpenManager(ctx context.Context, o ManagerOptions) (*Manager, error) {
+	m := &Manager{o: o.withDefaults(), logs: map[kafka.TopicPartition]managed{}}
+	if err := m.open(ctx); err != nil {
+		for _, l := range m.logs {
+			err = errors.Join(err, l.log.Abandon())
+		}
+		for _, d := range m.dirs {
+			d.unlock()
+		}
+		return nil, err
+	}
+	return m, nil
+}

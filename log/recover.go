@@ -1,0 +1,512 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"time"
+
+	"barnabas/internal/kafka"
+	"barnabas/log/batch"
+	"barnabas/log/checkpoint"
+	"barnabas/log/index"
+)
+
+// recover brings the segments, their indexes, the producers and the epochs into
+// a state that holds together, and finds the end of the log.
+func (l *Log) recover(ld *loading) error {
+	if len(l.segments) == 0 {
+		return nil
+	}
+	first := len(l.segments) // the first segment to scan
+	if !ld.clean {
+		first = l.segmentIndexLocked(ld.scanFrom)
+	}
+	for i := 0; i < first; i++ {
+		ok, err := l.trustSegment(ld, i)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			first = i
+			ld.scanFrom = min(ld.scanFrom, l.segments[i].base)
+		}
+	}
+	if first < len(l.segments) {
+		if err := l.scanFrom(ld, first); err != nil {
+			return err
+		}
+	} else if err := l.loadProducers(ld); err != nil {
+		return err
+	}
+	if err := l.completeEpochs(ld); err != nil {
+		return err
+	}
+	return l.removeStraySnapshots()
+}
+
+// trustSegment looks at a segment that need not be scanned: its indexes must be
+// possible, or they are made anew. Of the last one it finds the end. ok is false
+// if the segment must be scanned after all.
+func (l *Log) trustSegment(ld *loading, i int) (ok bool, err error) {
+	s := l.segments[i]
+	size := s.size.Load()
+	if err := s.txns.Check(); errors.Is(err, index.ErrCorrupt) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	rebuild := l.indexesMissing(ld, s)
+	for _, err := range []error{s.offsets.Check(size), s.times.Check()} {
+		if errors.Is(err, index.ErrCorrupt) {
+			l.logger.Warn("index made anew", "segment", s.path, "err", err)
+			rebuild = true
+		} else if err != nil {
+			return false, err
+		}
+	}
+	if rebuild {
+		if ok, err := l.rebuildIndexes(s); err != nil || !ok {
+			return false, err
+		}
+	}
+	if e := s.times.Last(); s.times.Len() > 0 {
+		s.maxTimestamp, s.maxTimeOffset = e.Timestamp, e.Offset
+	}
+	if i < len(l.segments)-1 {
+		return true, nil
+	}
+	return l.findEnd(s)
+}
+
+// indexesMissing tells whether a segment large enough to have entries has no
+// index files.
+func (l *Log) indexesMissing(ld *loading, s *segment) bool {
+	size := s.size.Load()
+	return size > 0 && !ld.hasIndex[fileName(s.base, timeSuffix)] ||
+		size > int64(l.opts.Load().IndexIntervalBytes) && !ld.hasIndex[fileName(s.base, offsetSuffix)]
+}
+
+// rebuildIndexes makes offset and time index anew from the headers. ok is false
+// where there is damage.
+func (l *Log) rebuildIndexes(s *segment) (ok bool, err error) {
+	if err := errors.Join(s.offsets.Reset(), s.times.Reset()); err != nil {
+		return false, err
+	}
+	s.maxTimestamp, s.maxTimeOffset, s.sinceIndex = -1, s.base, 0
+	sc := newScanner(s.file, 0, s.size.Load(), nil)
+	for {
+		h, pos, err := sc.next()
+		if err == io.EOF {
+			return true, s.finishTimes()
+		}
+		if isCorrupt(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if err := l.indexBatch(s, &h, pos); err != nil {
+			return false, err
+		}
+	}
+}
+
+// indexBatch adds a scanned batch to the indexes, as LogSegment.recover does.
+func (l *Log) indexBatch(s *segment, h *batch.Header, pos int64) error {
+	if pos == 0 {
+		s.firstTimestamp = h.MaxTimestamp
+	}
+	if h.MaxTimestamp > s.maxTimestamp {
+		s.maxTimestamp, s.maxTimeOffset = h.MaxTimestamp, h.LastOffset()
+	}
+	err := s.indexAppend(h.LastOffset(), pos, h.Size(), l.opts.Load().IndexIntervalBytes)
+	if errors.Is(err, index.ErrFull) {
+		return nil // a smaller limit than when it was written; lookups scan more
+	}
+	return err
+}
+
+// findEnd walks the last segment from its last index entry on. ok is false where
+// there is damage.
+func (l *Log) findEnd(s *segment) (ok bool, err error) {
+	size := s.size.Load()
+	l.end.Store(s.base)
+	sc := newScanner(s.file, 0, size, nil)
+	if h, _, err := sc.next(); err == nil {
+		s.firstTimestamp = h.MaxTimestamp
+	}
+	sc.pos = s.offsets.Last().Position
+	for {
+		h, _, err := sc.next()
+		switch {
+		case err == io.EOF:
+			return true, nil
+		case isCorrupt(err):
+			return false, nil
+		case err != nil:
+			return false, err
+		case h.NextOffset() <= l.end.Load():
+			return false, nil // offsets that go backwards
+		}
+		if h.MaxTimestamp > s.maxTimestamp {
+			s.maxTimestamp, s.maxTimeOffset = h.MaxTimestamp, h.LastOffset()
+		}
+		l.end.Store(h.NextOffset())
+	}
+}
+
+// scanFrom reads the segments from the ith on to the first bad batch, and makes
+// everything derived anew.
+func (l *Log) scanFrom(ld *loading, i int) error {
+	began := time.Now()
+	for _, s := range l.segments[i:] {
+		ld.total += s.size.Load()
+	}
+	base := l.segments[i].base
+	ps, err := l.producersAt(ld, base)
+	if err != nil {
+		return err
+	}
+	l.producers = ps
+	l.end.Store(base)
+	scanned := 0
+	for ; i < len(l.segments); i++ {
+		s := l.segments[i]
+		if s.base < l.end.Load() {
+			// Offsets that go backwards: not of this history.
+			if err := l.cutAt(i-1, l.segments[i-1].size.Load()); err != nil {
+				return err
+			}
+			break
+		}
+		good, err := l.scanSegment(ld, s)
+		if err != nil {
+			return err
+		}
+		scanned++
+		if good < s.size.Load() {
+			if err := l.cutAt(i, good); err != nil {
+				return err
+			}
+			break
+		}
+		if i < len(l.segments)-1 {
+			if err := s.finishTimes(); err != nil {
+				return err
+			}
+			l.producers.next = max(l.producers.next, l.segments[i+1].base)
+			if err := l.takeSnapshotLocked(l.segments[i+1].base, false); err != nil {
+				return err
+			}
+		}
+	}
+	l.producers.next = max(l.producers.next, l.end.Load())
+	if l.end.Load() > l.segments[0].base {
+		if err := l.takeSnapshotLocked(l.end.Load(), false); err != nil {
+			return err
+		}
+	}
+	if ld.total > 0 {
+		l.logger.Info("log recovered", "segments", scanned, "bytes", ld.total, "end", l.end.Load(), "took", time.Since(began))
+	}
+	return nil
+}
+
+// scanSegment checks the batches of a segment and rebuilds its indexes. It
+// returns the bytes of good ones. Batches below ld.scanFrom are known to be
+// synced: only their headers are read.
+func (l *Log) scanSegment(ld *loading, s *segment) (good int64, err error) {
+	if err := errors.Join(s.offsets.Reset(), s.times.Reset(), s.txns.Reset()); err != nil {
+		return 0, err
+	}
+	s.maxTimestamp, s.maxTimeOffset, s.firstTimestamp, s.sinceIndex = -1, s.base, -1, 0
+	l.end.Store(max(l.end.Load(), s.base))
+	sc := newScanner(s.file, 0, s.size.Load(), make([]byte, 256<<10))
+	for {
+		h, pos, err := sc.next()
+		if err == io.EOF {
+			return pos, nil
+		}
+		if err == nil {
+			err = l.scanBatch(ld, s, sc, &h, pos)
+		}
+		if isCorrupt(err) {
+			l.logger.Warn("bad batch", "segment", s.path, "position", pos, "err", err)
+			return pos, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		ld.done += int64(h.Size())
+		if l.o.OnRecovery != nil {
+			l.o.OnRecovery(ld.done, ld.total)
+		}
+	}
+}
+
+// scanBatch checks one batch and takes it into account. Damage is a
+// *CorruptionError.
+func (l *Log) scanBatch(ld *loading, s *segment, sc *scanner, h *batch.Header, pos int64) error {
+	if low := h.BaseOffset; low < l.end.Load() {
+		return sc.corrupt(pos, fmt.Errorf("offset %d where %d or more is due", low, l.end.Load()))
+	}
+	if h.LastOffset() >= ld.scanFrom {
+		ok, err := sc.checkCRC(h, pos)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return sc.corrupt(pos, fmt.Errorf("%w: CRC", batch.ErrCorrupt))
+		}
+	}
+	if err := l.indexBatch(s, h, pos); err != nil {
+		return err
+	}
+	if h.LeaderEpoch >= 0 {
+		if latest, ok := l.epochs.latest(); !ok || kafka.LeaderEpoch(h.LeaderEpoch) > latest.Epoch {
+			l.epochs.note(kafka.LeaderEpoch(h.LeaderEpoch), h.BaseOffset)
+		}
+	}
+	l.end.Store(h.NextOffset())
+	var b []byte
+	if h.Control() {
+		var err error
+		if b, err = sc.whole(h, pos); err != nil {
+			return err
+		}
+	}
+	return l.applyBatchLocked(s, h, b)
+}
+
+// cutAt removes what is bad: the ith segment from position on, and the segments
+// after it. What is cut is kept aside in files that nobody reads.
+func (l *Log) cutAt(i int, position int64) error {
+	s := l.segments[i]
+	size := s.size.Load()
+	l.logger.Warn("log cut at a bad batch", "segment", s.path, "position", position, "bytes", size-position,
+		"segments_dropped", len(l.segments)-i-1, "end", l.end.Load())
+	if err := l.keepAside(s, position); err != nil {
+		return err
+	}
+	if err := s.file.Truncate(position); err != nil {
+		return err
+	}
+	if err := s.file.Sync(); err != nil {
+		return err
+	}
+	s.size.Store(position)
+	for _, later := range l.segments[i+1:] {
+		later.unref()
+		if err := l.o.FS.Rename(later.path, later.path+cutSuffix); err != nil {
+			return err
+		}
+		if err := later.remove(); err != nil {
+			return err
+		}
+	}
+	l.segments = l.segments[:i+1]
+	if err := l.removeSnapshots(func(o int64) bool { return o > l.end.Load() }); err != nil {
+		return err
+	}
+	return l.o.FS.SyncDir(l.o.Dir)
+}
+
+// keepAside copies the file from position on, unless there are only zeros.
+func (l *Log) keepAside(s *segment, position int64) error {
+	name := fmt.Sprintf("%s.%d%s", s.path, position, cutSuffix)
+	buf := make([]byte, 256<<10)
+	out, err := l.o.FS.Create(name)
+	if err != nil {
+		return err
+	}
+	any := false
+	for at := position; at < s.size.Load(); {
+		n, err := s.file.ReadAt(buf[:min(int64(len(buf)), s.size.Load()-at)], at)
+		if n == 0 {
+			// What can't be read can't be kept; the cut itself does not need it.
+			l.logger.Warn("cut part not readable", "segment", s.path, "position", at, "err", err)
+			break
+		}
+		any = any || !allZero(buf[:n])
+		if _, err := out.WriteAt(buf[:n], at-position); err != nil {
+			return errors.Join(err, out.Close())
+		}
+		at += int64(n)
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	if !any {
+		return l.o.FS.Remove(name)
+	}
+	return nil
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// completeEpochs makes the leader epochs anew if the file was missing, damaged or
+// shorter than the log.
+func (l *Log) completeEpochs(ld *loading) error {
+	latest, known := l.epochs.latest()
+	before := len(l.epochs.entries)
+	if !ld.rebuildEpochs {
+		h, ok, err := l.lastBatch()
+		if err != nil {
+			return err
+		}
+		ld.rebuildEpochs = ok && h.LeaderEpoch >= 0 && (!known || kafka.LeaderEpoch(h.LeaderEpoch) > latest.Epoch)
+	}
+	if !ld.rebuildEpochs {
+		if ld.clean || before == 0 {
+			return nil
+		}
+		return l.epochs.save()
+	}
+	l.epochs.entries = nil
+	for _, s := range l.segments {
+		sc := newScanner(s.file, 0, s.size.Load(), nil)
+		for {
+			h, _, err := sc.next()
+			if err == io.EOF || isCorrupt(err) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			if h.Magic < 2 {
+				l.epochs.entries = nil
+			} else if latest, ok := l.epochs.latest(); !ok || kafka.LeaderEpoch(h.LeaderEpoch) > latest.Epoch {
+				l.epochs.note(kafka.LeaderEpoch(h.LeaderEpoch), h.BaseOffset)
+			}
+		}
+	}
+	if len(l.epochs.entries) == 0 && before == 0 {
+		return nil
+	}
+	return l.epochs.save()
+}
+
+// lastBatch returns the header of the last batch, if the active segment has one.
+func (l *Log) lastBatch() (h batch.Header, ok bool, err error) {
+	s := l.active()
+	sc := newScanner(s.file, s.offsets.Last().Position, s.size.Load(), nil)
+	for {
+		next, _, err := sc.next()
+		if err == io.EOF || isCorrupt(err) {
+			return h, ok, nil
+		}
+		if err != nil {
+			return h, ok, err
+		}
+		h, ok = next, true
+	}
+}
+
+// loadProducers rebuilds the producers of a log whose segments are trusted.
+func (l *Log) loadProducers(ld *loading) error {
+	end := l.end.Load()
+	if ld.clean && len(ld.snapshots) == 0 {
+		// Written by a version that kept no snapshots: nothing to know, and no
+		// reason to read the whole log (UnifiedLog.rebuildProducerState).
+		l.producers = newProducers(&l.o, end)
+		return nil
+	}
+	ps, err := l.producersAt(ld, end)
+	l.producers = ps
+	return err
+}
+
+// producersAt is the state of the producers before offset: the newest snapshot
+// at or below it, and the batches since.
+func (l *Log) producersAt(ld *loading, offset int64) (*producers, error) {
+	start := max(l.o.StartOffset, l.segments[0].base)
+	ps := newProducers(&l.o, min(start, offset))
+	for i := len(ld.snapshots) - 1; i >= 0; i-- {
+		at := ld.snapshots[i]
+		if at > offset || at <= start && at != offset {
+			continue
+		}
+		name := path.Join(l.o.Dir, fileName(at, snapshotSuffix))
+		entries, err := checkpoint.ReadSnapshot(l.o.FS, name)
+		if errors.Is(err, checkpoint.ErrCorrupt) {
+			l.logger.Warn("producer snapshot unreadable, the one before is taken", "err", err)
+			if err := l.o.FS.Remove(name); err != nil {
+				return ps, err
+			}
+			continue
+		}
+		if err != nil {
+			return ps, err
+		}
+		ps.load(entries, at, time.Now())
+		break
+	}
+	return ps, l.replay(ps, offset)
+}
+
+// replay applies the batches from ps.next up to offset, trusting them.
+func (l *Log) replay(ps *producers, offset int64) error {
+	for i := l.segmentIndexLocked(ps.next); i < len(l.segments) && ps.next < offset; i++ {
+		s := l.segments[i]
+		if s.base >= offset {
+			break
+		}
+		if err := l.replaySegment(ps, s, offset); err != nil {
+			return err
+		}
+	}
+	ps.next = max(ps.next, offset)
+	return nil
+}
+
+func (l *Log) replaySegment(ps *producers, s *segment, offset int64) error {
+	sc := newScanner(s.file, 0, s.size.Load(), nil)
+	if e, err := s.offsets.Lookup(ps.next); err == nil && e.Position < sc.end {
+		sc.pos = e.Position
+	}
+	for {
+		h, pos, err := sc.next()
+		if err == io.EOF || isCorrupt(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.BaseOffset >= offset {
+			return nil
+		}
+		if h.LastOffset() < ps.next || !h.HasProducer() {
+			continue
+		}
+		var m *marker
+		if h.Control() {
+			b, err := sc.whole(&h, pos)
+			if err != nil {
+				return err
+			}
+			if m, err = readMarker(b); err != nil {
+				l.logger.Warn("control batch not understood", "offset", h.BaseOffset, "err", err)
+			}
+		}
+		ps.apply(&h, m)
+	}
+}
+
+// removeStraySnapshots removes the snapshots that belong to no segment; the one
+// at the end, from a clean close, stays.
+func (l *Log) removeStraySnapshots() error {
+	keep := map[int64]bool{l.end.Load(): true}
+	for _, s := range l.segments {
+		keep[s.base] = true
+	}
+	return l.removeSnapshots(func(o int64) bool { return !keep[o] })
+}

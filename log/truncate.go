@@ -1,0 +1,321 @@
+package log
+
+import (
+	"fmt"
+	"io"
+	"path"
+	"time"
+
+	"barnabas/internal/vfs"
+)
+
+// drainTime is how long a truncation waits for readers.
+const drainTime = time.Second
+
+// TruncateTo removes everything from offset o on. A batch that holds o goes as a
+// whole, though the next offset is o then.
+//
+// The order that makes it safe against a crash: the recovery point is lowered
+// and saved, then files change and are synced. No range that a reader holds ever
+// changes: new ones are refused, the present ones are waited for up to a second;
+// after that the readers keep the old file, and the log goes on with a copy.
+func (l *Log) TruncateTo(o int64) error {
+	l.maint.Lock()
+	defer l.maint.Unlock()
+	l.mu.Lock()
+	if err := l.usableLocked(); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	if o < 0 {
+		l.mu.Unlock()
+		return rangeError(l.tp, o, l.start.Load(), l.end.Load())
+	}
+	if o >= l.end.Load() {
+		// An epoch that began at the end has no records: the leader may not know it.
+		err := l.failIf(l.epochs.truncateFromEnd(l.end.Load()))
+		l.mu.Unlock()
+		return err
+	}
+	if o < l.segments[0].base {
+		l.mu.Unlock()
+		return l.restart(o, o)
+	}
+	l.beginChangeLocked()
+	segments := append([]*segment(nil), l.segments...)
+	l.mu.Unlock()
+	kept, err := l.truncateFiles(segments, o)
+	return l.endChange(err, func() error { return l.truncatedLocked(kept, o) })
+}
+
+// TruncateFullyAndStartAt removes everything; the next offset is o.
+func (l *Log) TruncateFullyAndStartAt(o int64) error {
+	l.maint.Lock()
+	defer l.maint.Unlock()
+	return l.restart(o, o)
+}
+
+// restartAt removes everything; the next offset is base, the log start offset
+// start.
+func (l *Log) restartAt(base, start int64) error {
+	l.maint.Lock()
+	defer l.maint.Unlock()
+	return l.restart(base, start)
+}
+
+// beginChangeLocked refuses reads and appends until endChange.
+func (l *Log) beginChangeLocked() { l.changing = true }
+
+// endChange runs finish under mu, unless err says that the change failed, and
+// lets reads and appends go on.
+func (l *Log) endChange(err error, finish func() error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		err = finish()
+	}
+	l.changing = false
+	l.changed.Broadcast()
+	return l.failIf(err)
+}
+
+// lowerRecoveryPoint makes sure that no crash finds a recovery point above o.
+func (l *Log) lowerRecoveryPoint(o int64) error {
+	if l.recoveryPoint.Load() <= o {
+		return nil
+	}
+	l.recoveryPoint.Store(o)
+	if l.o.SaveRecoveryPoint == nil {
+		return nil
+	}
+	return l.o.SaveRecoveryPoint(l)
+}
+
+// truncateFiles shrinks the files to what is below o and returns the segments
+// that are left.
+func (l *Log) truncateFiles(segments []*segment, o int64) ([]*segment, error) {
+	if err := l.lowerRecoveryPoint(o); err != nil {
+		return nil, err
+	}
+	n := len(segments)
+	for n > 1 && segments[n-1].base > o {
+		n--
+	}
+	if err := l.discard(segments[n:]); err != nil {
+		return nil, err
+	}
+	s := segments[n-1]
+	b, found, err := s.find(o, s.size.Load(), make([]byte, scanChunk))
+	if err != nil {
+		return nil, err
+	}
+	position := s.size.Load()
+	if found {
+		position = b.position
+	}
+	if s, err = l.shrink(s, position); err != nil {
+		return nil, err
+	}
+	if err := s.truncateIndexes(o, position); err != nil {
+		return nil, err
+	}
+	if err := l.removeSnapshots(func(at int64) bool { return at > o }); err != nil {
+		return nil, err
+	}
+	if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
+		return nil, err
+	}
+	return append(segments[:n-1:n-1], s), nil
+}
+
+// truncateIndexes drops what points at or beyond o, and finds the largest
+// timestamp of what is left.
+func (s *segment) truncateIndexes(o, position int64) error {
+	if err := s.offsets.TruncateTo(o); err != nil {
+		return err
+	}
+	if err := s.times.TruncateTo(o); err != nil {
+		return err
+	}
+	if err := s.txns.TruncateTo(o); err != nil {
+		return err
+	}
+	s.maxTimestamp, s.maxTimeOffset, s.sealed, s.sinceIndex = -1, s.base, false, 0
+	if e := s.times.Last(); s.times.Len() > 0 {
+		s.maxTimestamp, s.maxTimeOffset = e.Timestamp, e.Offset
+	}
+	sc := newScanner(s.file, s.offsets.Last().Position, position, nil)
+	for {
+		h, _, err := sc.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if h.MaxTimestamp > s.maxTimestamp {
+			s.maxTimestamp, s.maxTimeOffset = h.MaxTimestamp, h.LastOffset()
+		}
+	}
+	if position == 0 {
+		s.firstTimestamp = -1
+	}
+	return nil
+}
+
+// shrink cuts the segment's file at position, or puts a copy of that length in
+// its place while readers hold on to it. It returns the segment to go on with.
+func (l *Log) shrink(s *segment, position int64) (*segment, error) {
+	if s.drain(drainTime) {
+		s.ahead = reservation{}
+		if err := s.file.Truncate(position); err != nil {
+			return nil, err
+		}
+		s.size.Store(position)
+		return s, s.syncCut(position)
+	}
+	l.logger.Warn("readers hold a segment that is truncated: copied", "segment", s.path, "bytes", position)
+	tmp := s.path + ".tmp"
+	if err := copyFile(l.o.FS, s.file, tmp, position); err != nil {
+		return nil, err
+	}
+	if err := l.o.FS.Rename(tmp, s.path); err != nil {
+		return nil, err
+	}
+	// The new segment has the same index files: the old one must not write them.
+	if err := s.sealIndexes(); err != nil {
+		return nil, err
+	}
+	next, err := openSegment(l.o.FS, path.Dir(s.path), s.base, l.opts.Load())
+	if err != nil {
+		return nil, err
+	}
+	next.firstTimestamp, next.synced, next.jitter, next.created = s.firstTimestamp, position, s.jitter, s.created
+	s.unref()
+	return next, nil
+}
+
+// syncCut syncs a file just cut to position, be it empty.
+func (s *segment) syncCut(position int64) error {
+	if err := s.file.Sync(); err != nil {
+		return err
+	}
+	s.synced = position
+	return nil
+}
+
+func copyFile(fs vfs.FS, from vfs.File, to string, n int64) error {
+	out, err := fs.Create(to)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 256<<10)
+	for at := int64(0); at < n; {
+		got, err := from.ReadAt(buf[:min(int64(len(buf)), n-at)], at)
+		if got == 0 {
+			out.Close()
+			return fmt.Errorf("log: copy of %s: %w", from.Name(), err)
+		}
+		if _, err := out.WriteAt(buf[:got], at); err != nil {
+			out.Close()
+			return err
+		}
+		at += int64(got)
+	}
+	if err := out.Sync(); err != nil {
+		out.Close()
+		return err
+	}
+	return out.Close()
+}
+
+// truncatedLocked takes over the segments that a truncation to o left.
+func (l *Log) truncatedLocked(kept []*segment, o int64) error {
+	l.segments = kept
+	l.end.Store(o)
+	l.tail.reset()
+	l.unflushed = 0
+	l.sumSizes()
+	if err := l.epochs.truncateFromEnd(o); err != nil {
+		return err
+	}
+	if o < l.start.Load() {
+		l.start.Store(o)
+	}
+	if err := l.reloadProducersLocked(o); err != nil {
+		return err
+	}
+	l.setHighWatermarkLocked(min(l.highWatermark.Load(), o))
+	return nil
+}
+
+// reloadProducersLocked rebuilds the producers as of offset o, the end of the log.
+func (l *Log) reloadProducersLocked(o int64) error {
+	pending, guard := l.producers.pending, l.producers.lastGuard
+	names, err := l.o.FS.List(l.o.Dir)
+	if err != nil {
+		return err
+	}
+	ld := &loading{}
+	for _, name := range names { // sorted
+		if at, suffix, ok := parseFileName(name); ok && suffix == snapshotSuffix {
+			ld.snapshots = append(ld.snapshots, at)
+		}
+	}
+	ps, err := l.producersAt(ld, o)
+	if err != nil {
+		return err
+	}
+	ps.pending, ps.lastGuard = pending, guard
+	l.producers = ps
+	return nil
+}
+
+// restart removes everything: the next offset is base, the log start offset
+// start. The caller holds maint.
+func (l *Log) restart(base, start int64) error {
+	l.mu.Lock()
+	if err := l.usableLocked(); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	l.beginChangeLocked()
+	segments := append([]*segment(nil), l.segments...)
+	l.mu.Unlock()
+	s, err := l.restartFiles(segments, base)
+	return l.endChange(err, func() error {
+		l.segments = []*segment{s}
+		l.end.Store(base)
+		l.start.Store(start)
+		l.tail.reset()
+		l.unflushed = 0
+		l.sumSizes()
+		l.producers = newProducers(&l.o, base)
+		l.recoveryPoint.Store(min(l.recoveryPoint.Load(), base))
+		if base < start {
+			// As far as its start the log counts as replicated: nothing there is read.
+			l.highWatermark.Store(base)
+		} else {
+			l.highWatermark.Store(start)
+		}
+		l.lastStable.Store(l.highWatermark.Load())
+		return l.epochs.clear()
+	})
+}
+
+func (l *Log) restartFiles(segments []*segment, base int64) (*segment, error) {
+	if err := l.lowerRecoveryPoint(min(base, l.start.Load())); err != nil {
+		return nil, err
+	}
+	if err := l.discard(segments); err != nil {
+		return nil, err
+	}
+	if err := l.removeSnapshots(func(int64) bool { return true }); err != nil {
+		return nil, err
+	}
+	s, err := openSegment(l.o.FS, l.o.Dir, base, l.opts.Load())
+	if err != nil {
+		return nil, err
+	}
+	return s, l.o.FS.SyncDir(l.o.Dir)
+}
