@@ -236,14 +236,12 @@ func (d *logDir) load(ctx context.Context, m *Manager) error {
 			return ctx.Err()
 		}
 		d.fail(m, err)
-		m.mu.Lock()
-		for tp, e := range m.logs {
-			if e.dir == d {
-				e.log.Abandon()
-				delete(m.logs, tp)
-			}
+		for _, l := range m.in(d) {
+			m.mu.Lock()
+			delete(m.logs, l.tp)
+			m.mu.Unlock()
+			l.Abandon()
 		}
-		m.mu.Unlock()
 	}
 	return nil
 }

@@ -181,6 +181,9 @@ func (l *Log) scanFrom(ld *loading, i int) error {
 			}
 			break
 		}
+		// As if the snapshot before this segment had been loaded: what expired by
+		// then is not in the next one.
+		l.producers.expire(began)
 		good, err := l.scanSegment(ld, s)
 		if err != nil {
 			return err
