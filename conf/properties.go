@@ -126,3 +126,16 @@ func unescape(s string) (string, error) {
 	flush()
 	return b.String(), nil
 }
+
+// ReadProperties reads a .properties file of a client into a map.
+func ReadProperties(path string) (map[string]string, error) {
+	props, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(props))
+	for _, p := range props {
+		out[p.key] = p.value
+	}
+	return out, nil
+}

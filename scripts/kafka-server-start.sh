@@ -1,0 +1,2 @@
+#!/bin/sh
+exec "${BARNABAS:-$(dirname "$0")/../barnabas}" server "$@"

@@ -1,0 +1,30 @@
+package tools
+
+import (
+	"log/slog"
+
+	"golang.org/x/sys/unix"
+)
+
+// enoughFiles is where the warning ends. A broker holds about two descriptors
+// for each segment that is read or written and one for each connection.
+const enoughFiles = 65_536
+
+// checkFileLimit raises the limit of open files to what may be had, and warns
+// when that is little.
+func checkFileLimit(logger *slog.Logger) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return
+	}
+	if limit.Cur < limit.Max {
+		raised := unix.Rlimit{Cur: limit.Max, Max: limit.Max}
+		if unix.Setrlimit(unix.RLIMIT_NOFILE, &raised) == nil {
+			limit = raised
+		}
+	}
+	if limit.Cur < enoughFiles {
+		logger.Warn("few files may be open; a broker needs some for each partition and one for each connection. Raise it by ulimit -n or LimitNOFILE in the systemd unit",
+			"allowed", limit.Cur, "advised", enoughFiles)
+	}
+}
