@@ -1,2 +1,2 @@
 #!/bin/sh
-exec "${BARNABAS:-$(dirname "$0")/../barnabas}" console-producer "$@"
+PATH="$(dirname "$0")/..:$PATH"; exec barnabas console-producer "$@"

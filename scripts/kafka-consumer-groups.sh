@@ -1,2 +1,2 @@
 #!/bin/sh
-exec "${BARNABAS:-$(dirname "$0")/../barnabas}" consumer-groups "$@"
+PATH="$(dirname "$0")/..:$PATH"; exec barnabas consumer-groups "$@"

@@ -1,2 +1,2 @@
 #!/bin/sh
-exec "${BARNABAS:-$(dirname "$0")/../barnabas}" dump-log "$@"
+PATH="$(dirname "$0")/..:$PATH"; exec barnabas dump-log "$@"

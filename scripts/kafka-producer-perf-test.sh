@@ -1,2 +1,2 @@
 #!/bin/sh
-exec "${BARNABAS:-$(dirname "$0")/../barnabas}" producer-perf-test "$@"
+PATH="$(dirname "$0")/..:$PATH"; exec barnabas producer-perf-test "$@"
