@@ -76,6 +76,7 @@ ZooKeeper, in one binary.
 
 Start one for a first look:        barnabas dev
 Start one beside your ZooKeeper:   barnabas server conf/server.toml`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -86,6 +87,7 @@ Start one beside your ZooKeeper:   barnabas server conf/server.toml`,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(
@@ -95,6 +97,7 @@ Start one beside your ZooKeeper:   barnabas server conf/server.toml`,
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = group
+			c.Version = version() // Kafka's tools all have --version
 			root.AddCommand(c)
 		}
 	}

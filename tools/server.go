@@ -21,7 +21,6 @@ import (
 type serverFlags struct {
 	overrides, accept []string
 	logLevel          string
-	showVersion       bool
 }
 
 func (t *tool) serverCommand() *cobra.Command {
@@ -37,9 +36,6 @@ Ctrl-C and SIGTERM shut it down; SIGQUIT prints all goroutines.`,
 		Example: `  barnabas server conf/server.toml
   barnabas server /etc/kafka/server.properties --override broker.id=3 --override log.dirs=/data/kafka`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if f.showVersion {
-				return nil
-			}
 			if len(args) == 0 {
 				return usagef("the file is missing: barnabas server FILE")
 			}
@@ -49,10 +45,6 @@ Ctrl-C and SIGTERM shut it down; SIGQUIT prints all goroutines.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.showVersion {
-				fmt.Fprintln(t.out, version())
-				return nil
-			}
 			return t.server(cmd.Context(), args[0], f)
 		},
 	}
@@ -60,7 +52,6 @@ Ctrl-C and SIGTERM shut it down; SIGQUIT prints all goroutines.`,
 	p.StringArrayVar(&f.overrides, "override", nil, "a config that beats the file, key=value; may be repeated")
 	p.StringArrayVar(&f.accept, "accept-missing", nil, "start although this key is not built yet; may be repeated")
 	p.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-	p.BoolVar(&f.showVersion, "version", false, "print the version")
 	return cmd
 }
 
