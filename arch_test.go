@@ -30,6 +30,7 @@ var floors = map[string]int{
 	"internal": -1, // what every floor stands on: ids, files, buffers, metrics
 
 	"cluster": 0, "protocol": 0, "log/batch": 0, "zkpaths": 0, "conf": 0,
+	"net/frame": 0, // does I/O, but net/socket and net/peer stand on it
 
 	"log": 1, "net": 1, "zkpaths/session": 1, "zkpaths/devzk": 1, "broker/purgatory": 1,
 
