@@ -268,7 +268,6 @@ func (r *Registrar) attempt(ctx context.Context) error {
 		}
 		r.data = reg.Encode()
 	}
-	r.remember(id)
 	return r.create(ctx, id)
 }
 
@@ -325,16 +324,18 @@ func hostOf(reg *zkpaths.Registration) string {
 	return "an unknown host"
 }
 
-// create makes the znode for the session id, or finds out why it can't.
+// create makes the znode for the session id, or finds out why it can't. The
+// records of the last session are overwritten only when there is no registration
+// left that they could prove to be ours.
 func (r *Registrar) create(ctx context.Context, id int64) error {
 	path := zkpaths.BrokerPath(r.o.BrokerID)
-	err := r.commit(ctx, id, r.creation(path))
-	if !errors.Is(err, session.ErrNodeExists) {
-		return err
-	}
 	data, st, err := r.o.Client.Get(ctx, path)
 	if errors.Is(err, session.ErrNoNode) {
-		return errRetry
+		err = r.commit(ctx, id, r.creation(path))
+		if errors.Is(err, session.ErrNodeExists) {
+			return errRetry
+		}
+		return err
 	}
 	if err != nil {
 		return err
@@ -363,8 +364,9 @@ func (r *Registrar) creation(path string) []session.Op {
 	return []session.Op{session.CreateOp(path, nil, session.Ephemeral), session.SetOp(path, r.data, 0)}
 }
 
-// commit runs a transaction that ends in creation.
+// commit records the session and runs a transaction that ends in creation.
 func (r *Registrar) commit(ctx context.Context, id int64, ops []session.Op) error {
+	r.remember(id)
 	res, err := r.o.Client.Multi(ctx, ops...)
 	if err != nil {
 		return err
