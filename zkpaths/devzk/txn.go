@@ -2,6 +2,7 @@ package devzk
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -126,12 +127,8 @@ func (s *Server) replay(t *txn) error {
 	}
 	switch t.kind {
 	case txnChanges:
-		for i := range t.changes {
-			c := &t.changes[i]
-			if !s.tree.possible(c) {
-				return errBadTxn
-			}
-			s.tree.apply(c, t.zxid, t.time)
+		if !s.tree.replay(t) {
+			return errBadTxn
 		}
 	case txnOpenSession:
 		s.sessions[t.session] = &session{id: t.session, password: t.password, timeout: t.timeout}
@@ -146,12 +143,28 @@ func (s *Server) replay(t *txn) error {
 	return nil
 }
 
+// replay does all changes of a transaction or, if one is impossible, none.
+func (t *tree) replay(x *txn) bool {
+	undos := make([]undo, 0, len(x.changes))
+	for i := range x.changes {
+		if !t.possible(&x.changes[i]) {
+			for i := range slices.Backward(undos) {
+				t.revert(&undos[i])
+			}
+			return false
+		}
+		undos = append(undos, t.apply(&x.changes[i], x.zxid, x.time))
+	}
+	return true
+}
+
 func (t *tree) possible(c *change) bool {
 	n := t.nodes[c.path]
 	switch c.op {
 	case opCreate:
-		parent, _ := splitPath(c.path)
-		return n == nil && validPath(c.path) && t.nodes[parent] != nil
+		parentPath, _ := splitPath(c.path)
+		parent := t.nodes[parentPath]
+		return n == nil && validPath(c.path) && parent != nil && !parent.ephemeral()
 	case opDelete:
 		return n != nil && len(n.children) == 0 && !reserved(c.path)
 	}
