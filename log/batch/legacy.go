@@ -102,18 +102,13 @@ func legacyRecords(b []byte, h *Header, c *Codecs, yield func(Record, error) boo
 		yield(Record{Offset: h.BaseOffset, Timestamp: h.MaxTimestamp, Key: key, Value: value}, nil)
 		return
 	}
-	set, err := openWrapper(value, h, c)
+	set, first, err := OpenWrapper(b, h, c)
 	if err != nil {
 		yield(Record{}, err)
 		return
 	}
-	inner, first, err := innerOffsets(set, h)
-	if err != nil {
-		yield(Record{}, err)
-		return
-	}
-	for range inner {
-		ih, message, rest, _ := Next(set) // innerOffsets has walked them
+	for len(set) > 0 {
+		ih, message, rest, _ := Next(set) // OpenWrapper has walked them
 		set = rest
 		key, value, err := legacyKeyValue(message, &ih)
 		if err != nil {
@@ -130,8 +125,38 @@ func legacyRecords(b []byte, h *Header, c *Codecs, yield func(Record, error) boo
 	}
 }
 
-// openWrapper decompresses the messages in a wrapper's value.
-func openWrapper(value []byte, h *Header, c *Codecs) ([]byte, error) {
+// OpenWrapper decompresses the messages inside b, a whole compressed legacy
+// message with the header h. add is to be added to their offsets: in format 1
+// these are relative and the wrapper has the last one's (KIP-31); in format 0
+// they are absolute. The set holds at least one message, all whole, of the
+// wrapper's format and not compressed; their checksums are not looked at.
+func OpenWrapper(b []byte, h *Header, c *Codecs) (set []byte, add int64, err error) {
+	_, value, err := legacyKeyValue(b, h)
+	if err != nil {
+		return nil, 0, err
+	}
+	if set, err = decompressWrapper(value, h, c); err != nil {
+		return nil, 0, err
+	}
+	last := int64(Absent)
+	for rest := set; len(rest) > 0; {
+		var ih Header
+		ih, _, rest, err = Next(rest)
+		if err != nil || ih.Magic != h.Magic || ih.Codec() != None {
+			return nil, 0, fmt.Errorf("%w: inside the message at offset %d", ErrInvalidRecord, h.BaseOffset)
+		}
+		last = ih.BaseOffset
+	}
+	if last == Absent {
+		return nil, 0, fmt.Errorf("%w: nothing inside the message at offset %d", ErrInvalidRecord, h.BaseOffset)
+	}
+	if h.Magic == 1 {
+		add = h.BaseOffset - last
+	}
+	return set, add, nil
+}
+
+func decompressWrapper(value []byte, h *Header, c *Codecs) ([]byte, error) {
 	switch {
 	case value == nil:
 		return nil, fmt.Errorf("%w: a compressed message without value", ErrInvalidRecord)
@@ -143,27 +168,4 @@ func openWrapper(value []byte, h *Header, c *Codecs) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %s in message format %d", ErrUnsupportedCodec, h.Codec(), h.Magic)
 	}
 	return c.Decompress(h.Codec(), nil, value, 0)
-}
-
-// innerOffsets walks the messages in a wrapper: how many there are, and what is
-// to be added to their offsets. In format 1 these are relative and the wrapper
-// has the last one's (KIP-31); in format 0 they are absolute.
-func innerOffsets(set []byte, wrapper *Header) (n int, first int64, err error) {
-	last := int64(Absent)
-	for len(set) > 0 {
-		ih, _, rest, err := Next(set)
-		if err != nil || ih.Magic != wrapper.Magic || ih.Codec() != None {
-			return 0, 0, fmt.Errorf("%w: message %d inside the one at offset %d", ErrInvalidRecord, n, wrapper.BaseOffset)
-		}
-		last = ih.BaseOffset
-		set = rest
-		n++
-	}
-	if n == 0 {
-		return 0, 0, fmt.Errorf("%w: nothing inside the message at offset %d", ErrInvalidRecord, wrapper.BaseOffset)
-	}
-	if wrapper.Magic == 1 {
-		first = wrapper.BaseOffset - last
-	}
-	return n, first, nil
 }
