@@ -5,12 +5,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"barnabas/broker/group"
 	"barnabas/internal/vfs"
 	"barnabas/tools/dumplog"
 )
 
 func (t *tool) dumpLogCommand() *cobra.Command {
 	var files string
+	var offsets bool
 	o := dumplog.Options{}
 	cmd := &cobra.Command{
 		Use:   "dump-log",
@@ -24,14 +26,17 @@ func (t *tool) dumpLogCommand() *cobra.Command {
 				return usagef(`Missing required argument "[files]"`)
 			}
 			o.Files = strings.Split(files, ",")
-			return dumplog.Run(vfs.OS, t.out, o)
+			if offsets {
+				o.OffsetsDecoder = group.DumpText
+			}
+			return dumplog.Run(vfs.OS, t.out, t.err, o)
 		},
 	}
 	p := cmd.Flags()
 	p.StringVar(&files, "files", "", "the files to print, comma separated")
 	p.BoolVar(&o.PrintDataLog, "print-data-log", false, "print keys, values and headers of records")
 	p.BoolVar(&o.DeepIteration, "deep-iteration", false, "print each record, not only batches")
-	p.BoolVar(&o.OffsetsDecoder, "offsets-decoder", false, "read records of __consumer_offsets")
+	p.BoolVar(&offsets, "offsets-decoder", false, "read records of __consumer_offsets")
 	p.BoolVar(&o.TransactionLogDecoder, "transaction-log-decoder", false, "read records of __transaction_state")
 	p.BoolVar(&o.IndexSanityCheck, "index-sanity-check", false, "only check whether indexes are sound")
 	p.BoolVar(&o.VerifyIndexOnly, "verify-index-only", false, "check indexes against their log and print nothing else")
