@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -147,7 +148,7 @@ func (b *broker) awaitReady(limit time.Duration) {
 // stop ends the broker as an operator would, and wants it to end well.
 func (b *broker) stop() {
 	b.t.Helper()
-	if err := b.proc.Stop(30 * time.Second); err != nil {
+	if err := b.proc.Stop(syscall.SIGTERM, 30*time.Second); err != nil {
 		b.t.Fatalf("SIGTERM: %v", err)
 	}
 }

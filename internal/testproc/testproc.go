@@ -66,10 +66,10 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// Stop asks the program to end (SIGTERM), waits up to limit, then kills it. It
+// Stop asks the program to end by a signal, waits up to limit, then kills it. It
 // returns how the program ended.
-func (p *Process) Stop(limit time.Duration) error {
-	p.cmd.Process.Signal(syscall.SIGTERM)
+func (p *Process) Stop(sig syscall.Signal, limit time.Duration) error {
+	p.cmd.Process.Signal(sig) // that it has ended already is fine
 	select {
 	case <-p.done:
 		return p.err
