@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ func start(t *testing.T, connect string, id kafka.BrokerID, dirs []string, chang
 	var mu sync.Mutex
 	var conns []net.Conn
 	down := false
+	var reg atomic.Pointer[registration.Registrar]
 	n.cut = func() {
 		mu.Lock()
 		defer mu.Unlock()
@@ -65,7 +67,7 @@ func start(t *testing.T, connect string, id kafka.BrokerID, dirs []string, chang
 			return c, err
 		},
 		OnState: func(s session.State) {
-			if r := n.reg; r != nil {
+			if r := reg.Load(); r != nil {
 				r.SessionChanged(s)
 			}
 		},
@@ -97,6 +99,7 @@ func start(t *testing.T, connect string, id kafka.BrokerID, dirs []string, chang
 		change(&n.opts)
 	}
 	n.reg = registration.New(n.opts)
+	reg.Store(n.reg)
 	return n
 }
 

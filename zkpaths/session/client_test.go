@@ -350,14 +350,12 @@ func TestExpiry(t *testing.T) {
 		if _, err := c.Create(ctx, "/e", nil, session.Ephemeral); err != nil {
 			t.Fatal(err)
 		}
-		gone := make(chan struct{})
 		w2, wh := open(t, session.Options{Connect: connect})
 		if _, ok, err := w2.ExistsW(ctx, "/e"); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 		d.set(true)
 		wh.await(t, "the end of the ephemeral", func() bool { return len(wh.events) == 1 })
-		close(gone)
 		if _, err := w.Create(ctx, "/fresh", nil, session.Persistent); err != nil {
 			t.Fatal(err)
 		}
@@ -439,5 +437,29 @@ func TestParseConnect(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: got %q (%v), want %q", in, got, err, want)
 		}
+	}
+}
+
+// TestPoisonedRequests: what the server or we refuse by closing the connection is
+// recognized, and does not stop the rest.
+func TestPoisonedRequests(t *testing.T) {
+	srv := zktest.DevZK(t, devzk.Options{MaxBuffer: 64 << 10})
+	ctx := t.Context()
+	c, _ := open(t, session.Options{Connect: srv.Addr(), MaxReplyBytes: 4096})
+	big := make([]byte, 100<<10)
+	_, err := c.Set(ctx, "/", big, 0)
+	if !errors.Is(err, session.ErrConnectionLost) || errors.Is(err, session.ErrPoison) {
+		t.Fatalf("first try: %v", err)
+	}
+	_, err = c.Set(ctx, "/", big, 0)
+	is(t, err, session.ErrPoison)
+	is(t, err, session.ErrConnectionLost)
+	if _, err := c.Set(ctx, "/", make([]byte, 8<<10), 0); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = c.Get(ctx, "/") // longer than the reply that we take
+	is(t, err, session.ErrPoison)
+	if _, ok, err := c.Exists(ctx, "/"); !ok || err != nil {
+		t.Fatal(ok, err)
 	}
 }
