@@ -13,14 +13,6 @@ import (
 	"barnabas/protocol"
 )
 
-// AutoCreator makes topics that somebody asked for before they existed.
-type AutoCreator interface {
-	// AutoCreate starts to make a topic with the broker's defaults. The error is
-	// what Metadata answers for it meanwhile, LEADER_NOT_AVAILABLE if all went
-	// well; its code is in its chain.
-	AutoCreate(ctx context.Context, topic string) error
-}
-
 // All operations that an unauthorized world permits, as Apache Kafka's bit
 // fields say without an authorizer.
 const (
@@ -125,8 +117,14 @@ func (a *API) askedTopic(ctx context.Context, im *cluster.Image, c *Call, req *k
 	switch {
 	case kafka.ValidateTopicName(name) != nil:
 		out.ErrorCode = protocol.InvalidTopic.Code()
-	case a.opt.AutoCreate != nil && (c.Version < 4 || req.AllowAutoTopicCreation):
-		out.ErrorCode = protocol.CodeOf(a.opt.AutoCreate.AutoCreate(ctx, name)).Code()
+	case c.Version < 4 || req.AllowAutoTopicCreation:
+		err := a.opt.Topics.AutoCreate(ctx, name)
+		if im := a.opt.Image(); err == nil && im.Topic(name) != nil {
+			return a.describeTopic(im, c, req, im.Topic(name))
+		}
+		if out.ErrorCode = protocol.CodeOf(err).Code(); err == nil {
+			out.ErrorCode = protocol.LeaderNotAvailable.Code() // deleted again
+		}
 	default:
 		out.ErrorCode = protocol.UnknownTopicOrPartition.Code()
 	}

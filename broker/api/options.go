@@ -40,8 +40,8 @@ type Options struct {
 	ProducerIDs ProducerIDs
 	// Config is the configuration in force, with what was changed dynamically.
 	Config func() *conf.Config
-	// AutoCreate makes topics that Metadata asks for; nil: nobody does.
-	AutoCreate AutoCreator
+	// Topics makes, extends and deletes topics.
+	Topics Topics
 	// Groups coordinates consumer groups; Coordinators finds who does.
 	Groups       *group.Coordinator
 	Coordinators *group.Finder

@@ -29,9 +29,12 @@ func table() []entry {
 		{protocol.KeyDescribeGroups, 0, 5, adapt(kmsg.NewPtrDescribeGroupsRequest, (*API).describeGroups)},
 		{protocol.KeyListGroups, 0, 5, adapt(kmsg.NewPtrListGroupsRequest, (*API).listGroups)},
 		{protocol.KeyAPIVersions, 0, 4, adapt(kmsg.NewPtrApiVersionsRequest, (*API).apiVersions)},
+		{protocol.KeyCreateTopics, 0, 7, adapt(kmsg.NewPtrCreateTopicsRequest, (*API).createTopics)},
+		{protocol.KeyDeleteTopics, 0, 6, adapt(kmsg.NewPtrDeleteTopicsRequest, (*API).deleteTopics)},
 		{protocol.KeyInitProducerID, 0, 5, adapt(kmsg.NewPtrInitProducerIDRequest, (*API).initProducerID)},
 		{protocol.KeyOffsetForLeaderEpoch, 0, 4, adapt(kmsg.NewPtrOffsetForLeaderEpochRequest, (*API).offsetForLeaderEpoch)},
 		{protocol.KeyDescribeConfigs, 0, 4, adapt(kmsg.NewPtrDescribeConfigsRequest, (*API).describeConfigs)},
+		{protocol.KeyCreatePartitions, 0, 3, adapt(kmsg.NewPtrCreatePartitionsRequest, (*API).createPartitions)},
 		{protocol.KeyDescribeCluster, 0, 1, adapt(kmsg.NewPtrDescribeClusterRequest, (*API).describeCluster)},
 	}
 }

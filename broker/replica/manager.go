@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math"
@@ -206,3 +207,42 @@ func (m *Manager) Fetches() *purgatory.Purgatory[kafka.TopicPartition] { return 
 
 // Parked is the number of produces and fetches that wait.
 func (m *Manager) Parked() (produces, fetches int) { return m.produces.Len(), m.fetches.Len() }
+
+// AwaitLeading waits until this broker serves those of the partitions that the
+// newest image says it leads, or ctx ends.
+func (m *Manager) AwaitLeading(ctx context.Context, tps []kafka.TopicPartition) error {
+	im := m.queue.newest()
+	if im == nil {
+		return nil
+	}
+	var mine []kafka.TopicPartition
+	for _, tp := range tps {
+		if p := im.Partition(tp); p != nil && p.Leader == m.self {
+			mine = append(mine, tp)
+		}
+	}
+	if len(mine) == 0 {
+		return nil
+	}
+	// What leads once is not asked again: many partitions come one by one.
+	var led atomic.Int64
+	ready := func() bool {
+		i := led.Load()
+		for ; int(i) < len(mine); i++ {
+			if _, err := m.leaderFor(mine[i], kafka.TopicID{}, kafka.NoLeaderEpoch); err != nil {
+				break
+			}
+		}
+		led.Store(i)
+		return int(i) == len(mine)
+	}
+	done := make(chan struct{})
+	w := m.fetches.Park(mine, time.Hour, ready, func(purgatory.Outcome) { close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		w.Cancel()
+		return context.Cause(ctx)
+	}
+}

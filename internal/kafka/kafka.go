@@ -116,8 +116,9 @@ func IsInternalTopic(name string) bool {
 	return name == ConsumerOffsetsTopic || name == TransactionStateTopic
 }
 
-// ErrInvalidTopicName is wrapped by what ValidateTopicName returns.
-var ErrInvalidTopicName = errors.New("kafka: invalid topic name")
+// ErrInvalidTopicName is wrapped by what ValidateTopicName returns. The texts are
+// those that Kafka sends to clients.
+var ErrInvalidTopicName = errors.New("Topic name is invalid")
 
 // ValidateTopicName applies the rules of org.apache.kafka.common.internals.Topic:
 // 1 to 249 characters of [a-zA-Z0-9._-], but not "." or "..".
@@ -128,12 +129,12 @@ func ValidateTopicName(name string) error {
 	case name == "." || name == "..":
 		return fmt.Errorf("%w: '.' or '..' is not allowed", ErrInvalidTopicName)
 	case len(name) > MaxTopicNameLength:
-		return fmt.Errorf("%w: the length of %q is longer than the maximum allowed length %d", ErrInvalidTopicName, name, MaxTopicNameLength)
+		return fmt.Errorf("%w: the length of '%s' is longer than the maximum allowed length %d", ErrInvalidTopicName, name, MaxTopicNameLength)
 	}
 	for i := range len(name) {
 		c := name[i]
 		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-') {
-			return fmt.Errorf("%w: %q contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'", ErrInvalidTopicName, name)
+			return fmt.Errorf("%w: '%s' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'", ErrInvalidTopicName, name)
 		}
 	}
 	return nil

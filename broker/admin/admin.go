@@ -1,0 +1,171 @@
+// Package admin decides what administration asks for: whether a topic may be
+// made, extended or deleted, and with what defaults. What it permits, the
+// controller does; admin then waits until it has happened.
+//
+// It writes nothing itself and knows neither ZooKeeper nor the wire. Errors
+// carry their protocol.Error and Kafka's text as a *protocol.Failure.
+package admin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"barnabas/cluster"
+	"barnabas/conf"
+	"barnabas/internal/kafka"
+	"barnabas/protocol"
+)
+
+// Controller does what was permitted, if it is elected on this broker.
+type Controller interface {
+	// Active reports whether this broker is the controller now.
+	Active() bool
+	// CreateTopics makes topics and returns when ZooKeeper has them.
+	CreateTopics(ctx context.Context, topics []cluster.NewTopic, validateOnly bool) []cluster.CreatedTopic
+	// DeleteTopics deletes topics by name; one error for each.
+	DeleteTopics(ctx context.Context, names []string) []error
+	// AddPartitions extends a topic to total partitions. assignment is that of the
+	// new ones, nil lets the controller place them.
+	AddPartitions(ctx context.Context, topic string, total int32, assignment [][]kafka.BrokerID, validateOnly bool) error
+}
+
+// Options are the rooms that admin asks; all are required.
+type Options struct {
+	Controller Controller
+	Image      func() *cluster.Image
+	// AwaitImage waits until the image fulfils a condition or ctx ends.
+	AwaitImage func(ctx context.Context, until func(*cluster.Image) bool) error
+	// AwaitLeading waits until this broker serves all those of the partitions that
+	// it leads, or ctx ends.
+	AwaitLeading func(ctx context.Context, tps []kafka.TopicPartition) error
+	Config       func() *conf.Config
+	Logger       *slog.Logger
+}
+
+// Admin serves administration requests. It is safe for concurrent use.
+type Admin struct {
+	o      Options
+	ctx    context.Context // ends with the broker; bounds what nobody waits for
+	wg     sync.WaitGroup
+	flight flight
+}
+
+// New makes an Admin whose own work ends with ctx.
+func New(ctx context.Context, o Options) *Admin {
+	return &Admin{o: o, ctx: ctx, flight: flight{names: map[string]chan struct{}{}}}
+}
+
+// Close waits for what AutoCreateSoon began; New's context must have ended.
+func (a *Admin) Close() { a.wg.Wait() }
+
+// DeleteTopics deletes topics and waits, at most for timeout, until this broker
+// knows that they are gone. The errors are in the order of names.
+func (a *Admin) DeleteTopics(ctx context.Context, names []string, timeout time.Duration) []error {
+	errs := make([]error, len(names))
+	if !a.o.Controller.Active() {
+		return fill(errs, protocol.NotController)
+	}
+	if !a.o.Config().Broker.DeleteTopics {
+		return fill(errs, protocol.TopicDeletionDisabled)
+	}
+	im := a.o.Image()
+	gone := map[string]kafka.TopicID{}
+	for i, name := range names {
+		if t := im.Topic(name); t == nil {
+			errs[i] = protocol.UnknownTopicOrPartition
+		} else {
+			gone[name] = t.ID
+		}
+	}
+	asked := make([]string, 0, len(gone))
+	for name := range gone {
+		asked = append(asked, name)
+	}
+	if len(asked) == 0 {
+		return errs
+	}
+	results := map[string]error{}
+	for i, err := range a.o.Controller.DeleteTopics(ctx, asked) {
+		results[asked[i]] = err
+		if err != nil {
+			delete(gone, asked[i])
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	waited := a.o.AwaitImage(ctx, func(im *cluster.Image) bool {
+		for name, id := range gone {
+			if t := im.Topic(name); t != nil && t.ID == id {
+				return false
+			}
+		}
+		return true
+	})
+	for i, name := range names {
+		if errs[i] != nil {
+			continue
+		}
+		if errs[i] = results[name]; errs[i] == nil && waited != nil {
+			errs[i] = protocol.RequestTimedOut
+		}
+	}
+	return errs
+}
+
+// awaitTopics waits until the partitions of topics have live leaders and this
+// broker serves those that it leads.
+func (a *Admin) awaitTopics(ctx context.Context, names []string) error {
+	err := a.o.AwaitImage(ctx, func(im *cluster.Image) bool {
+		for _, name := range names {
+			if !led(im, name) {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	im := a.o.Image()
+	var tps []kafka.TopicPartition
+	for _, name := range names {
+		if t := im.Topic(name); t != nil {
+			for i := range t.Partitions {
+				tps = append(tps, kafka.TopicPartition{Topic: name, Partition: int32(i)})
+			}
+		}
+	}
+	return a.o.AwaitLeading(ctx, tps)
+}
+
+// led reports whether all partitions of a topic have live leaders.
+func led(im *cluster.Image, name string) bool {
+	t := im.Topic(name)
+	if t == nil {
+		return false
+	}
+	for _, p := range t.Partitions {
+		if p == nil || !p.HasState || !im.Alive(p.Leader) {
+			return false
+		}
+	}
+	return true
+}
+
+func fill(errs []error, err error) []error {
+	for i := range errs {
+		errs[i] = err
+	}
+	return errs
+}
+
+// timedOut turns the end of a wait into the client's error.
+func timedOut(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return protocol.RequestTimedOut
+	}
+	return err
+}
