@@ -1,0 +1,194 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+
+	"barnabas/cluster"
+	"barnabas/internal/kafka"
+)
+
+// uncleanKey is the topic config that allows a leader that was not in sync.
+const uncleanKey = "unclean.leader.election.enable"
+
+// Settle returns the states to write so that every partition has a leader that
+// may lead, as far as there is one. It is the same for a broker that died, was
+// born, or did both, for new partitions, and for what an earlier controller left
+// half done: each state is compared with who is alive now. skip names topics
+// that are being deleted.
+func (c Controller) Settle(im *cluster.Image, skip func(topic string) bool) []Step {
+	var steps []Step
+	for _, t := range sortedTopics(im) {
+		if !skip(t.Name) {
+			steps = append(steps, c.SettleTopic(im, t)...)
+		}
+	}
+	return steps
+}
+
+// SettleTopic is Settle for one topic. A topic without an id is left until it
+// is adopted.
+func (c Controller) SettleTopic(im *cluster.Image, t *cluster.Topic) []Step {
+	if t.ID.IsZero() {
+		return nil
+	}
+	var steps []Step
+	for i, p := range t.Partitions {
+		if p == nil {
+			continue
+		}
+		if s, ok := c.next(im, t, p); ok {
+			steps = append(steps, stateStep(t, int32(i), p, s, false))
+		}
+	}
+	return steps
+}
+
+func sortedTopics(im *cluster.Image) []*cluster.Topic {
+	return slices.SortedFunc(im.Topics(), func(a, b *cluster.Topic) int {
+		switch {
+		case a.Name < b.Name:
+			return -1
+		case a.Name > b.Name:
+			return 1
+		}
+		return 0
+	})
+}
+
+// next is the state that p must have now, if it is not the present one.
+func (c Controller) next(im *cluster.Image, t *cluster.Topic, p *cluster.Partition) (cluster.EntryState, bool) {
+	if !p.HasState {
+		return c.first(im, p)
+	}
+	s := cluster.EntryState{Leader: p.Leader, ISR: p.ISR, Recovering: p.Recovering}
+	// A broker registered after the state was written has died and was born
+	// since: it counts again only by a new leader epoch (coordination: deaths).
+	born := func(id kafka.BrokerID) bool {
+		b := im.Broker(id)
+		return b != nil && int64(b.Epoch) >= p.Zxid
+	}
+	sound := func(id kafka.BrokerID) bool { return im.Alive(id) && !born(id) && !slices.Contains(p.Offline, id) }
+	if staying := filter(p.ISR, sound); len(staying) > 0 {
+		s.ISR = staying
+		if !slices.Contains(staying, p.Leader) {
+			s.Leader = c.prefer(im, p.Replicas, staying)
+		}
+	} else {
+		s.Leader, s.ISR, s.Recovering = c.revive(im, t, p)
+	}
+	s.Offline = filter(p.Offline, func(id kafka.BrokerID) bool { return im.Alive(id) && !born(id) })
+	if s.Leader == p.Leader && slices.Equal(s.ISR, p.ISR) && len(s.Offline) == len(p.Offline) && !slices.ContainsFunc(p.Replicas, born) {
+		return s, false
+	}
+	s.LeaderEpoch, s.ControllerEpoch = p.LeaderEpoch+1, c.Epoch
+	return s, true
+}
+
+// first is the state of a partition that never had one: all replicas that are
+// alive are in sync, the first leads.
+func (c Controller) first(im *cluster.Image, p *cluster.Partition) (cluster.EntryState, bool) {
+	isr := filter(p.Replicas, im.Alive)
+	if len(isr) == 0 {
+		return cluster.EntryState{}, false
+	}
+	return cluster.EntryState{Leader: c.prefer(im, p.Replicas, isr), ISR: isr, ControllerEpoch: c.Epoch}, true
+}
+
+// revive finds a leader where no member of the ISR lived on. All of them had
+// what was acknowledged, so one that came back may lead alone; one whose machine
+// crashed only if it was the last member or all others crashed too. While none
+// is back the ISR stays as it is, so that any of them may be the one.
+func (c Controller) revive(im *cluster.Image, t *cluster.Topic, p *cluster.Partition) (kafka.BrokerID, []kafka.BrokerID, bool) {
+	usable := func(id kafka.BrokerID) bool {
+		return im.Alive(id) && (!slices.Contains(p.Offline, id) || int64(im.Broker(id).Epoch) >= p.Zxid)
+	}
+	back := filter(p.ISR, usable)
+	whole := filter(back, func(id kafka.BrokerID) bool { return !im.Broker(id).Crashed })
+	if len(whole) == 0 && len(back) == len(p.ISR) {
+		whole = back
+	}
+	if len(whole) > 0 {
+		leader := c.prefer(im, p.Replicas, whole)
+		return leader, []kafka.BrokerID{leader}, p.Recovering
+	}
+	if c.uncleanAllowed(t) && len(back) == 0 {
+		if others := filter(p.Replicas, usable); len(others) > 0 {
+			leader := c.prefer(im, p.Replicas, others)
+			return leader, []kafka.BrokerID{leader}, true
+		}
+	}
+	return kafka.NoBroker, p.ISR, p.Recovering
+}
+
+func (c Controller) uncleanAllowed(t *cluster.Topic) bool {
+	if v, ok := t.Config[uncleanKey]; ok {
+		return v == "true"
+	}
+	return c.Unclean
+}
+
+// prefer picks the first of candidates in the order of assignment, one that is
+// not stopping if there is any. There is at least one candidate; one that a hand
+// took out of the assignment comes last.
+func (c Controller) prefer(im *cluster.Image, order, candidates []kafka.BrokerID) kafka.BrokerID {
+	chosen := kafka.NoBroker
+	for _, id := range slices.Concat(order, candidates) {
+		if !slices.Contains(candidates, id) {
+			continue
+		}
+		if b := im.Broker(id); b != nil && !b.Stopping {
+			return id
+		}
+		if chosen == kafka.NoBroker {
+			chosen = id
+		}
+	}
+	return chosen
+}
+
+// filter keeps order and makes a new slice; never nil, so that JSON has [].
+func filter(ids []kafka.BrokerID, keep func(kafka.BrokerID) bool) []kafka.BrokerID {
+	out := make([]kafka.BrokerID, 0, len(ids))
+	for _, id := range ids {
+		if keep(id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// Brokers compares the registrations that exist with the image: who vanished,
+// is new, was registered anew, or changed what it tells. The states that follow
+// from it are Settle's, on the image after these steps.
+func Brokers(im *cluster.Image, registered map[kafka.BrokerID]*cluster.Broker) []Step {
+	var st Step
+	for _, b := range im.Brokers() {
+		if registered[b.ID] == nil {
+			st.Brokers = append(st.Brokers, cluster.EntryBroker{ID: b.ID, Epoch: b.Epoch, State: cluster.Down})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(registered)) {
+		b, old := registered[id], im.Broker(id)
+		if old != nil && old.Epoch == b.Epoch && old.Zxid >= b.Zxid {
+			continue
+		}
+		stopping := old != nil && old.Epoch == b.Epoch && old.Stopping
+		st.Brokers = append(st.Brokers, entryBroker(b, stopping))
+	}
+	if len(st.Brokers) == 0 {
+		return nil
+	}
+	return []Step{st}
+}
+
+func entryBroker(b *cluster.Broker, stopping bool) cluster.EntryBroker {
+	e := cluster.EntryBroker{ID: b.ID, Epoch: b.Epoch, State: cluster.Up, Rack: b.Rack, Features: b.Features, Crashed: b.Crashed, Barnabas: b.Version}
+	if stopping {
+		e.State = cluster.Stopping
+	}
+	for _, ep := range b.Endpoints {
+		e.Endpoints = append(e.Endpoints, cluster.EntryEndpoint(ep))
+	}
+	return e
+}

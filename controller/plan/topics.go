@@ -1,0 +1,176 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+
+	"barnabas/cluster"
+	"barnabas/internal/kafka"
+	"barnabas/zkpaths"
+)
+
+// NewTopic is a topic to be made.
+type NewTopic struct {
+	Name       string
+	ID         kafka.TopicID
+	Assignment map[int32][]kafka.BrokerID
+	Config     map[string]string
+	// ConfigVersion is that of a config znode that is there already; -1: none.
+	ConfigVersion int32
+}
+
+// CreateTopic makes a topic and, in the steps after the first, the states of
+// those partitions that have a live replica.
+func (c Controller) CreateTopic(im *cluster.Image, n NewTopic) []Step {
+	a := zkpaths.Assignment{ID: n.ID, Partitions: n.Assignment}
+	configOp := Op{Kind: Create, Path: zkpaths.TopicConfigPath(n.Name), Data: zkpaths.EncodeConfig(n.Config)}
+	if n.ConfigVersion >= 0 {
+		configOp.Kind, configOp.Version = Set, n.ConfigVersion
+	}
+	steps := []Step{{
+		Ops: []Op{configOp, {Kind: Create, Path: zkpaths.TopicPath(n.Name), Data: a.Encode()}, {Kind: Create, Path: zkpaths.PartitionsPath(n.Name)}},
+		Topics: []cluster.EntryTopic{{Name: n.Name, ID: cluster.TopicIDText(n.ID), Change: cluster.Created, Assigned: true,
+			Partitions: n.Assignment, Config: &cluster.EntryConfig{ZnodeVersion: n.ConfigVersion + 1, Values: n.Config}}},
+	}}
+	return append(steps, c.firstStates(im, &cluster.Topic{Name: n.Name, ID: n.ID}, n.Assignment, true)...)
+}
+
+func (c Controller) firstStates(im *cluster.Image, t *cluster.Topic, assignment map[int32][]kafka.BrokerID, fresh bool) []Step {
+	var steps []Step
+	for _, p := range slices.Sorted(maps.Keys(assignment)) {
+		if s, ok := c.first(im, &cluster.Partition{Replicas: assignment[p]}); ok {
+			steps = append(steps, stateStep(t, p, nil, s, fresh))
+		}
+	}
+	return steps
+}
+
+// AddPartitions extends a topic.
+func (c Controller) AddPartitions(im *cluster.Image, t *cluster.Topic, added map[int32][]kafka.BrokerID) []Step {
+	a := assignmentOf(t)
+	maps.Copy(a.Partitions, added)
+	steps := []Step{{
+		Ops: []Op{{Kind: Set, Path: zkpaths.TopicPath(t.Name), Data: a.Encode(), Version: t.Version}},
+		Topics: []cluster.EntryTopic{{Name: t.Name, ID: cluster.TopicIDText(t.ID), Change: cluster.Changed,
+			Assigned: true, ZnodeVersion: t.Version + 1, Partitions: added}},
+	}}
+	return append(steps, c.firstStates(im, t, added, false)...)
+}
+
+// assignmentOf is the topic znode as the image has it.
+func assignmentOf(t *cluster.Topic) *zkpaths.Assignment {
+	a := &zkpaths.Assignment{ID: t.ID, Partitions: map[int32][]kafka.BrokerID{},
+		Adding: map[int32][]kafka.BrokerID{}, Removing: map[int32][]kafka.BrokerID{}}
+	for i, p := range t.Partitions {
+		if p == nil {
+			continue
+		}
+		a.Partitions[int32(i)] = p.Replicas
+		if len(p.Adding) > 0 {
+			a.Adding[int32(i)] = p.Adding
+		}
+		if len(p.Removing) > 0 {
+			a.Removing[int32(i)] = p.Removing
+		}
+	}
+	return a
+}
+
+// FoundTopic is what the znodes of a topic say.
+type FoundTopic struct {
+	Name          string
+	Assignment    *zkpaths.Assignment
+	Version       int32
+	Config        map[string]string
+	ConfigVersion int32 // -1: there is no config znode
+	States        map[int32]FoundState
+	// NewID is used if the topic has none.
+	NewID kafka.TopicID
+}
+
+// FoundState is a state znode with its version.
+type FoundState struct {
+	zkpaths.State
+	Version int32
+}
+
+// Adopt takes a topic as a hand has left it: made, extended or edited. What the
+// image has already gives no step. With repair it takes edited states too, since
+// a transaction of ours met them.
+func (c Controller) Adopt(im *cluster.Image, f FoundTopic, repair bool) []Step {
+	t := im.Topic(f.Name)
+	id := f.Assignment.ID
+	var st Step
+	e := cluster.EntryTopic{Name: f.Name, Change: cluster.Changed}
+	if t == nil || t.ID != id && !t.ID.IsZero() && !id.IsZero() {
+		e.Change, t = cluster.Created, &cluster.Topic{Name: f.Name, ConfigVersion: -1, Version: -1}
+	}
+	if id.IsZero() {
+		if id = t.ID; id.IsZero() {
+			id = f.NewID
+		}
+	}
+	e.ID = cluster.TopicIDText(id)
+	if f.Version != t.Version || t.ID != id || f.Assignment.ID != id {
+		c.adoptAssignment(&st, &e, t, f, id)
+	}
+	if f.ConfigVersion != t.ConfigVersion {
+		if f.ConfigVersion >= 0 {
+			st.Ops = append(st.Ops, Op{Kind: Check, Path: zkpaths.TopicConfigPath(f.Name), Version: f.ConfigVersion})
+		}
+		e.Config = &cluster.EntryConfig{ZnodeVersion: f.ConfigVersion, Values: f.Config}
+	}
+	if e.Assigned || e.Config != nil {
+		st.Topics = []cluster.EntryTopic{e}
+	}
+	steps := []Step{st}
+	if len(st.Topics) == 0 {
+		steps = nil
+	}
+	if e.Change == cluster.Created || repair {
+		steps = append(steps, adoptStates(t, id, f)...)
+	}
+	return steps
+}
+
+// adoptAssignment takes the topic znode; one without an id gets it by a write,
+// others are checked.
+func (c Controller) adoptAssignment(st *Step, e *cluster.EntryTopic, t *cluster.Topic, f FoundTopic, id kafka.TopicID) {
+	op := Op{Kind: Check, Path: zkpaths.TopicPath(f.Name), Version: f.Version}
+	e.Assigned, e.ZnodeVersion = true, f.Version
+	if f.Assignment.ID != id {
+		a := *f.Assignment
+		a.ID, a.Version = id, 0
+		op.Kind, op.Data = Set, a.Encode()
+		e.ZnodeVersion++
+	}
+	st.Ops = append(st.Ops, op)
+	e.Partitions, e.Adding, e.Removing = f.Assignment.Partitions, f.Assignment.Adding, f.Assignment.Removing
+	for i, p := range t.Partitions {
+		if _, ok := f.Assignment.Partitions[int32(i)]; p != nil && !ok {
+			e.Gone = append(e.Gone, int32(i))
+		}
+	}
+}
+
+// adoptStates takes states that differ in version from the image's.
+func adoptStates(t *cluster.Topic, id kafka.TopicID, f FoundTopic) []Step {
+	var steps []Step
+	for _, p := range slices.Sorted(maps.Keys(f.States)) {
+		s, old := f.States[p], t.Partition(p)
+		if old != nil && old.HasState && int32(old.PartitionEpoch) == s.Version {
+			continue
+		}
+		steps = append(steps, Step{
+			Ops: []Op{{Kind: Check, Path: zkpaths.StatePath(kafka.TopicPartition{Topic: f.Name, Partition: p}), Version: s.Version}},
+			States: []State{{Topic: f.Name, ID: id, EntryState: cluster.EntryState{Partition: p, Leader: s.Leader, LeaderEpoch: s.LeaderEpoch,
+				ISR: s.ISR, ControllerEpoch: s.ControllerEpoch, Recovering: s.Recovering, ZnodeVersion: s.Version}}},
+		})
+	}
+	return steps
+}
+
+// Forget tells that a topic's znode is gone, whoever deleted it.
+func Forget(t *cluster.Topic) []Step {
+	return []Step{{Topics: []cluster.EntryTopic{{Name: t.Name, ID: cluster.TopicIDText(t.ID), Change: cluster.Deleted}}}}
+}
