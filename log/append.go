@@ -150,7 +150,7 @@ func (l *Log) validate(b []byte, h *batch.Header, a *appending) ([]byte, error) 
 	r := batch.Rules{
 		MaxBytes: o.MaxMessageBytes, Compacted: o.Compact, LogAppendTime: o.LogAppendTime, Now: a.now,
 		BeforeMax: o.TimestampBeforeMax, AfterMax: o.TimestampAfterMax,
-		Depth: l.depth(b, h, o, a.now), Codecs: l.o.Codecs,
+		Depth: l.depth(b, h, o, a.now), Codecs: l.o.Codecs, Partition: l.tp,
 	}
 	if err := batch.Validate(b, h, &r); err != nil {
 		return nil, err

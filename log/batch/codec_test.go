@@ -38,6 +38,9 @@ func TestCodecs(t *testing.T) {
 	for codec := None; codec <= Zstd; codec++ {
 		for name, p := range payloads() {
 			for _, level := range []int{DefaultLevel, 1, 9, 22} {
+				if level != DefaultLevel && len(p) > 64<<10+1 {
+					continue
+				}
 				packed, err := c.Compress(codec, level, []byte("head"), p)
 				if err != nil || !bytes.HasPrefix(packed, []byte("head")) {
 					t.Fatalf("%s %s: %v", codec, name, err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"barnabas/internal/kafka"
 )
 
 // Depth is how closely Validate looks at compressed batches. Uncompressed ones
@@ -40,8 +42,8 @@ type Rules struct {
 	Depth               Depth
 	// Codecs opens compressed batches; required if they may have to be opened.
 	Codecs *Codecs
-	// Partition is named in messages about refused records.
-	Partition fmt.Stringer
+	// Partition is named in messages about refused records; it may be left zero.
+	Partition kafka.TopicPartition
 }
 
 // Validate judges b, one whole magic-2 batch from a client, whose header is h:
@@ -166,7 +168,7 @@ func walkRecords(p []byte, h *Header, r *Rules) (int64, error) {
 }
 
 func noKeyMessage(r *Rules) string {
-	if r.Partition == nil {
+	if r.Partition.Topic == "" {
 		return "Compacted topic cannot accept message without key"
 	}
 	return "Compacted topic cannot accept message without key in topic partition " + r.Partition.String()
