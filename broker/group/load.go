@@ -45,27 +45,27 @@ func (c *Coordinator) load(ctx context.Context, p *partition, t *tenure) {
 func (c *Coordinator) publish(ctx context.Context, p *partition, t *tenure, l *loader, began time.Time) {
 	now := time.Now()
 	machines := l.machines(c.limits, now)
+	offsets := l.offsets() // counted now: later they belong to the groups
 	groups := make(map[string]*instance, len(machines))
-	var notes []*instance
-	effects := map[*instance]Effects{}
+	effects := make(map[*instance]Effects, len(machines))
 	for id, m := range machines {
 		g := newInstance(c, p, t, m)
 		groups[id] = g
-		notes = append(notes, g)
 		// Sessions begin before anybody can meet the group.
 		effects[g] = m.Loaded(now)
 	}
+	count := len(groups) // the table belongs to the partition from now on
 	if !p.activate(ctx, groups) {
 		return
 	}
-	for _, g := range notes {
-		g.step(func(time.Time) Effects { return effects[g] })
+	for g, e := range effects {
+		g.step(func(time.Time) Effects { return e })
 	}
 	if l.bad > 0 {
 		c.log.Warn("skipped unreadable records of consumer groups", "partition", p.index, "records", l.bad, "error", l.badErr)
 	}
-	c.log.Info("loaded consumer groups", "partition", p.index, "epoch", t.epoch.Load(), "groups", len(groups),
-		"offsets", l.offsets(), "took", time.Since(began))
+	c.log.Info("loaded consumer groups", "partition", p.index, "epoch", t.epoch.Load(), "groups", count,
+		"offsets", offsets, "took", time.Since(began))
 }
 
 // loader replays a partition of __consumer_offsets.
