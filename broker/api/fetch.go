@@ -78,7 +78,8 @@ func (f *fetch) put() {
 		a: f.a, req: f.req, parts: f.parts[:0], found: f.found[:0], tell: f.tell[:0],
 		nodes: f.nodes[:0], wants: f.wants[:0], forgotten: f.forgotten[:0],
 	}
-	f.req.Topics, f.req.ForgottenTopics, f.req.ClusterID = f.req.Topics[:0], f.req.ForgottenTopics[:0], nil
+	// Older versions leave fields unread, so nothing may stay in them.
+	*f.req = kmsg.FetchRequest{Topics: f.req.Topics[:0], ForgottenTopics: f.req.ForgottenTopics[:0]}
 	f.a.scratch.fetches.Put(f)
 }
 

@@ -205,6 +205,9 @@ func TestFetchSession_KIP227(t *testing.T) {
 	}
 	expect("moved on", step(id, 1, 17, toFetch{"a", idA, 0, 1}), protocol.None, id, 0)
 	expect("nothing new", step(id, 2, 17), protocol.None, id, 0)
+	for range 10 { // one of a version without sessions closes none
+		expect("old client", step(0, 0, 5, toFetch{"a", idA, 0, 0}), protocol.None, 0, 1)
+	}
 	expect("the same again", step(id, 2, 17), protocol.InvalidFetchSessionEpoch, 0, 0)
 	expect("from the future", step(id, 9, 17), protocol.InvalidFetchSessionEpoch, 0, 0)
 	expect("unknown id", step(id+1, 3, 17), protocol.FetchSessionIDNotFound, 0, 0)
