@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"barnabas/internal/golden"
 	"barnabas/internal/kafka"
 )
 
@@ -251,6 +252,17 @@ func FuzzBatch(f *testing.F) {
 		f.Add(sent(f, BuilderOptions{Codec: codec, Codecs: codecs}, 3))
 	}
 	f.Add(EndTxnMarker(Marker{ProducerID: 1, Commit: true}))
+	seen := map[[2]int8]bool{} // one of Kafka's of each format and codec
+	for _, name := range golden.Names() {
+		files := golden.Files(f, name)
+		for _, b := range golden.Batches(f, name) {
+			whole := files[b.File][b.Position : b.Position+b.Size]
+			if kind := [2]int8{b.Magic, int8(b.Attributes & AttrCodecMask)}; !seen[kind] {
+				seen[kind] = true
+				f.Add(whole)
+			}
+		}
+	}
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0e\xaa\xaa\xaa\xaa\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = slices.Clone(b)
