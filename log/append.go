@@ -385,12 +385,17 @@ func (l *Log) writeLocked(recs []byte, a *appending) error {
 		maxTimestamp, last = max(maxTimestamp, h.MaxTimestamp), h.LastOffset()
 		rest = more
 	}
-	first, err := batch.ParseHeader(recs)
-	if err != nil {
-		return err
-	}
 	if l.rollDueLocked(len(recs), maxTimestamp, last, a.now, o) {
-		if err := l.rollLocked(max(l.end.Load(), first.BaseOffset-legacySpan(&first))); err != nil {
+		// Segments follow each other without holes, unless the offsets themselves
+		// leave one that is too large for a segment.
+		base := l.end.Load()
+		if last-base > math.MaxInt32 {
+			base = max(base, last-math.MaxInt32)
+			if first, err := batch.ParseHeader(recs); err == nil && first.Magic >= 2 {
+				base = max(l.end.Load(), first.BaseOffset)
+			}
+		}
+		if err := l.rollLocked(base); err != nil {
 			return err
 		}
 	}
@@ -401,15 +406,6 @@ func (l *Log) writeLocked(recs []byte, a *appending) error {
 		return l.failIf(err)
 	}
 	return l.accountLocked(s, recs, position, a, o)
-}
-
-// legacySpan: the first message of an old wrapper may have any offset up to its
-// last one, which is all that the header tells.
-func legacySpan(h *batch.Header) int64 {
-	if h.Magic < 2 {
-		return math.MaxInt32
-	}
-	return 0
 }
 
 // noteEpochLocked puts a new leader epoch into the cache. Old formats know none,

@@ -236,12 +236,12 @@ func (d *logDir) readState(m *Manager) error {
 			return err
 		}
 	}
-	if !d.clean {
-		return nil
+	if d.clean {
+		if err := m.o.FS.Remove(marker); err != nil {
+			return err
+		}
 	}
-	if err := m.o.FS.Remove(marker); err != nil {
-		return err
-	}
+	// Without the marker: what a killed process named, nobody may have synced.
 	return m.o.FS.SyncDir(d.path)
 }
 

@@ -274,7 +274,10 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 				return err
 			}
 			o := m.openOptions(d, tp)
-			o.Clean, o.RecoveryPoint = d.clean, points[tp]
+			o.Clean, o.RecoveryPoint = d.clean, -1
+			if point, ok := points[tp]; ok {
+				o.RecoveryPoint = point
+			}
 			if start, ok := starts[tp]; ok {
 				o.StartOffset = start
 			}

@@ -210,9 +210,6 @@ func (m *Manager) create(tp kafka.TopicPartition, id kafka.TopicID) (*Log, error
 			return nil, errors.Join(err, l.Abandon())
 		}
 	}
-	if err := m.o.FS.SyncDir(d.path); err != nil {
-		return nil, errors.Join(d.fail(m, err), l.Abandon())
-	}
 	m.mu.Lock()
 	m.logs[tp] = managed{log: l, dir: d}
 	m.mu.Unlock()

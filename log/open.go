@@ -50,7 +50,7 @@ type loading struct {
 
 func (l *Log) load() error {
 	ld := &loading{clean: l.o.Clean, scanFrom: l.o.RecoveryPoint}
-	if err := l.o.FS.MkdirAll(l.o.Dir); err != nil {
+	if err := l.makeDir(); err != nil {
 		return err
 	}
 	if err := l.settleFiles(ld); err != nil {
@@ -66,6 +66,17 @@ func (l *Log) load() error {
 		return err
 	}
 	return l.settleOffsets(ld)
+}
+
+// makeDir makes the directory, durably, if there is none.
+func (l *Log) makeDir() error {
+	if ok, err := exists(l.o.FS, l.o.Dir); err != nil || ok {
+		return err
+	}
+	if err := l.o.FS.MkdirAll(l.o.Dir); err != nil {
+		return err
+	}
+	return l.o.FS.SyncDir(path.Dir(l.o.Dir))
 }
 
 // settleFiles finishes or undoes what deletion, compaction and splitting left
@@ -287,6 +298,8 @@ func (l *Log) settleOffsets(ld *loading) error {
 		}
 		ld.clean = false
 	}
+	// What a killed process named, nobody may have synced.
+	l.namesUnsynced = !ld.clean
 	if len(l.segments) == 0 {
 		s, err := openSegment(l.o.FS, l.o.Dir, start, l.opts.Load())
 		if err != nil {
@@ -301,7 +314,7 @@ func (l *Log) settleOffsets(ld *loading) error {
 	l.start.Store(start)
 	l.highWatermark.Store(start)
 	l.updateStableLocked()
-	l.recoveryPoint.Store(min(l.o.RecoveryPoint, l.end.Load()))
+	l.recoveryPoint.Store(max(min(l.o.RecoveryPoint, l.end.Load()), 0))
 	if ld.clean {
 		l.recoveryPoint.Store(l.end.Load())
 	}

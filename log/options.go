@@ -111,7 +111,7 @@ type OpenOptions struct {
 	// Codecs opens compressed batches; default new pools.
 	Codecs *batch.Codecs
 	// RecoveryPoint is the first offset not known to be synced, from the
-	// directory's checkpoint; 0 if there is none.
+	// directory's checkpoint; -1 if it names none: all is scanned.
 	RecoveryPoint int64
 	// StartOffset is the log start offset from the checkpoint; -1 if there is
 	// none.

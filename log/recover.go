@@ -174,12 +174,18 @@ func (l *Log) scanFrom(ld *loading, i int) error {
 	scanned := 0
 	for ; i < len(l.segments); i++ {
 		s := l.segments[i]
-		if s.base < l.end.Load() {
-			// Offsets that go backwards: not of this history.
+		if end := l.end.Load(); s.base < end || s.base > end && l.holeIsLoss() {
+			// Offsets that go backwards are not of this history; a hole is what the
+			// machine lost of the segment before, though this one's name survived.
 			if err := l.cutAt(i-1, l.segments[i-1].size.Load()); err != nil {
 				return err
 			}
 			break
+		}
+		if scanned > 0 {
+			if err := l.scannedRoll(l.segments[i-1], s.base); err != nil {
+				return err
+			}
 		}
 		// As if the snapshot before this segment had been loaded: what expired by
 		// then is not in the next one.
@@ -195,15 +201,6 @@ func (l *Log) scanFrom(ld *loading, i int) error {
 			}
 			break
 		}
-		if i < len(l.segments)-1 {
-			if err := s.finishTimes(); err != nil {
-				return err
-			}
-			l.producers.next = max(l.producers.next, l.segments[i+1].base)
-			if err := l.takeSnapshotLocked(l.segments[i+1].base, false); err != nil {
-				return err
-			}
-		}
 	}
 	l.producers.next = max(l.producers.next, l.end.Load())
 	if l.end.Load() > l.segments[0].base {
@@ -216,6 +213,20 @@ func (l *Log) scanFrom(ld *loading, i int) error {
 	}
 	return nil
 }
+
+// scannedRoll does what a roll from s to the segment at base had done.
+func (l *Log) scannedRoll(s *segment, base int64) error {
+	if err := s.finishTimes(); err != nil {
+		return err
+	}
+	l.producers.next = max(l.producers.next, base)
+	return l.takeSnapshotLocked(base, false)
+}
+
+// holeIsLoss tells whether offsets missing between two segments above the
+// recovery point were lost. Compaction leaves holes too; and where no recovery
+// point is known, all of the log is scanned, with what compaction did long ago.
+func (l *Log) holeIsLoss() bool { return !l.opts.Load().Compact && l.o.RecoveryPoint >= 0 }
 
 // scanSegment checks the batches of a segment and rebuilds its indexes. It
 // returns the bytes of good ones. Batches below ld.scanFrom are known to be
@@ -431,7 +442,7 @@ func (l *Log) loadProducers(ld *loading) error {
 // producersAt is the state of the producers before offset: the newest snapshot
 // at or below it, and the batches since.
 func (l *Log) producersAt(ld *loading, offset int64) (*producers, error) {
-	start := max(l.o.StartOffset, l.segments[0].base)
+	start := max(l.o.StartOffset, l.start.Load(), l.segments[0].base)
 	ps := newProducers(&l.o, min(start, offset))
 	for i := len(ld.snapshots) - 1; i >= 0; i-- {
 		at := ld.snapshots[i]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"time"
 
 	"barnabas/internal/vfs"
@@ -101,7 +102,7 @@ func (l *Log) truncateFiles(segments []*segment, o int64) ([]*segment, error) {
 	for n > 1 && segments[n-1].base > o {
 		n--
 	}
-	if err := l.discard(segments[n:]); err != nil {
+	if err := l.discardNewest(segments[n:]); err != nil {
 		return nil, err
 	}
 	s := segments[n-1]
@@ -126,6 +127,20 @@ func (l *Log) truncateFiles(segments []*segment, o int64) ([]*segment, error) {
 		return nil, err
 	}
 	return append(segments[:n-1:n-1], s), nil
+}
+
+// discardNewest discards segments from the end of the log, durably before
+// anything below them shrinks: whatever a crash leaves has no hole.
+func (l *Log) discardNewest(segments []*segment) error {
+	if len(segments) == 0 {
+		return nil
+	}
+	segments = slices.Clone(segments)
+	slices.Reverse(segments)
+	if err := l.discard(segments); err != nil {
+		return err
+	}
+	return l.o.FS.SyncDir(l.o.Dir)
 }
 
 // truncateIndexes drops what points at or beyond o, and finds the largest
@@ -307,7 +322,7 @@ func (l *Log) restartFiles(segments []*segment, base int64) (*segment, error) {
 	if err := l.lowerRecoveryPoint(min(base, l.start.Load())); err != nil {
 		return nil, err
 	}
-	if err := l.discard(segments); err != nil {
+	if err := l.discardNewest(segments); err != nil {
 		return nil, err
 	}
 	if err := l.removeSnapshots(func(int64) bool { return true }); err != nil {
