@@ -177,6 +177,42 @@ func TestCancelledJoin(t *testing.T) {
 	})
 }
 
+func TestEpochs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newMemStore()
+		c := led(t, s, Config{})
+		led := func() bool {
+			synctest.Wait()
+			return c.Describe("g").Err == ok
+		}
+		for _, x := range []struct {
+			what string
+			call func()
+			want bool
+		}{
+			{"lead 4", func() { c.BecomeLeader(0, 4) }, true},
+			{"resign from 3", func() { c.Resign(0, 3) }, true},
+			{"lead 2", func() { c.BecomeLeader(0, 2) }, true},
+			{"resign from 4", func() { c.Resign(0, 4) }, false},
+			{"lead 3", func() { c.BecomeLeader(0, 3) }, false},
+			{"lead 4 again", func() { c.BecomeLeader(0, 4) }, true},
+			{"follow in 5", func() { c.Resign(0, 5) }, false},
+			{"lead 4 late", func() { c.BecomeLeader(0, 4) }, false},
+			{"resign from another", func() { c.Resign(7, 9) }, false},
+			{"close", c.Close, false},
+			{"lead when closed", func() { c.BecomeLeader(0, 9) }, false},
+		} {
+			x.call()
+			if got := led(); got != x.want {
+				t.Errorf("%s: led %v", x.what, got)
+			}
+		}
+		if s.reads != 2 {
+			t.Errorf("%d loads", s.reads)
+		}
+	})
+}
+
 func TestRequestsDuringLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newMemStore()

@@ -13,11 +13,13 @@
 // static member, the leader's assignment and committed offsets are answered,
 // and offsets become visible, only after in-sync replicas have the records.
 //
-// Locks. Each group has one, for Machine and the callers that wait on it; each
-// led partition has one for its table of groups and one for its queue of
-// appends. They are never held together, nor over an append, a wait, a callback
-// or a log line. Appends of one partition leave in the order in which the
-// machines asked for them, by whoever finds the queue idle.
+// Locks. Coordinator.mu guards the table of partitions, partition.mu its table
+// of groups, instance.mu one group: its Machine and the callers that wait on it,
+// appends.mu the queue of what is to be appended to a partition. partition.mu may
+// be taken inside Coordinator.mu, and appends.mu inside instance.mu; no others
+// nest. None is held over an append, a wait, a callback or a log line. Appends of
+// one partition leave in the order in which the machines asked for them, by
+// whoever finds the queue idle.
 //
 // The package knows no wire format but that of its records (record.go), no
 // segments, no replicas and no znodes but through LegacyOffsets.

@@ -44,7 +44,8 @@ type partition struct {
 
 // BecomeLeader makes this broker the coordinator of the groups of a partition
 // and loads them in the background. Calls for older epochs are ignored; a newer
-// epoch of a partition that is led already only counts.
+// epoch of a partition that is led already only counts. The epoch of a
+// resignation may be led again: it has one leader, who may have been offline.
 func (c *Coordinator) BecomeLeader(index int32, epoch kafka.LeaderEpoch) {
 	c.mu.Lock()
 	p := c.partitions[index]
@@ -54,7 +55,7 @@ func (c *Coordinator) BecomeLeader(index int32, epoch kafka.LeaderEpoch) {
 	}
 	c.mu.Unlock()
 	p.mu.Lock()
-	if epoch <= p.epoch {
+	if epoch < p.epoch || epoch == p.epoch && p.state != notOwned {
 		p.mu.Unlock()
 		return
 	}
