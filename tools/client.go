@@ -97,7 +97,7 @@ func clientOptions(props map[string]string) (opts []kgo.Opt, unknown []string, e
 		v := strings.TrimSpace(props[k])
 		var opt kgo.Opt
 		switch k {
-		case "bootstrap.servers", "group.id", "key.serializer", "value.serializer", "key.deserializer", "value.deserializer", "enable.auto.commit":
+		case "bootstrap.servers", "group.id", "key.serializer", "value.serializer", "key.deserializer", "value.deserializer", "enable.auto.commit", "allow.auto.create.topics":
 			continue // the commands read these, or they say nothing here
 		case "security.protocol":
 			if !strings.EqualFold(v, "PLAINTEXT") {

@@ -138,6 +138,9 @@ func (f *consumerFlags) options(props map[string]string) ([]kgo.Opt, error) {
 		start = kgo.NewOffset().AtStart()
 	}
 	opts := []kgo.Opt{kgo.ConsumeResetOffset(start)}
+	if !strings.EqualFold(props["allow.auto.create.topics"], "false") && f.include == "" { // as Java's consumer
+		opts = append(opts, kgo.AllowAutoTopicCreation())
+	}
 	if f.isolation == "read_committed" {
 		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	}

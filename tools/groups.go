@@ -158,9 +158,7 @@ func (t *tool) describeGroup(ctx context.Context, admin *kadm.Client, g kadm.Des
 	case f.hasState:
 		formatGroupState(t.out, g)
 	case f.members:
-		if len(g.Members) > 0 {
-			formatMembers(t.out, g, f.verbose)
-		}
+		formatMembers(t.out, g, f.verbose)
 	default:
 		rows, err := offsetRows(ctx, admin, g)
 		if err != nil {
