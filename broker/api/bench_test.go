@@ -36,11 +36,18 @@ func fetchFrame(session, epoch int32) []byte {
 	return kmsg.NewRequestFormatter(kmsg.FormatterClientID("bench")).AppendRequest(nil, req, 1)
 }
 
-// BenchmarkProduce is a small synchronous produce over loopback: client, socket
-// and API, with a log that keeps nothing. cpu-us/op counts both ends.
+// BenchmarkProduce is a small synchronous produce over loopback, without a log
+// and with one. cpu-us/op counts client and broker.
 func BenchmarkProduce(b *testing.B) {
-	br := newBroker(b)
-	br.rep.quiet = true
+	b.Run("nothing kept", func(b *testing.B) {
+		br := newBroker(b)
+		br.rep.quiet = true
+		benchmarkProduce(b, br)
+	})
+	b.Run("log", func(b *testing.B) { benchmarkProduce(b, realBroker(b)) })
+}
+
+func benchmarkProduce(b *testing.B, br *broker) {
 	c := br.dial()
 	frame, in := produceFrame(b, 100), make([]byte, 1024)
 	exchange(b, c, frame, in)

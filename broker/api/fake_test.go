@@ -168,9 +168,17 @@ type broker struct {
 func newBroker(t testing.TB) *broker {
 	t.Helper()
 	rep := &replicas{t: t, fetches: purgatory.New[kafka.TopicPartition](), parts: map[kafka.TopicPartition]*fakePart{}, waiting: map[kafka.TopicPartition]func(error){}}
+	b := serve(t, rep, rep.fetches)
+	b.rep = rep
+	return b
+}
+
+// serve starts a broker on the given partitions.
+func serve(t testing.TB, rep Replicas, fetches *purgatory.Purgatory[kafka.TopicPartition]) *broker {
+	t.Helper()
 	im := image()
-	b := &broker{t: t, rep: rep, api: New(Options{
-		BrokerID: 1, Image: func() *cluster.Image { return im }, Replicas: rep, Fetches: rep.fetches,
+	b := &broker{t: t, api: New(Options{
+		BrokerID: 1, Image: func() *cluster.Image { return im }, Replicas: rep, Fetches: fetches,
 		FeatureEpoch: func() int64 { return 0 },
 	})}
 	b.srv = socket.New(socket.Options{
