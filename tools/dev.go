@@ -95,8 +95,11 @@ func (t *tool) dev(ctx context.Context, f *devFlags) (err error) {
 	}
 	checkFileLimit(logger)
 	b, err := t.start(ctx, config, logger)
+	if ctx.Err() != nil && b == nil {
+		return nil // Ctrl-C during the start
+	}
 	if err != nil {
-		return err
+		return portHint(config, err)
 	}
 	fmt.Fprint(t.out, f.welcome(advertised(config, b), zk.Addr(), commandName()))
 	return serve(ctx, stop, logger, b)

@@ -72,6 +72,10 @@ func (t *tool) server(ctx context.Context, path string, f *serverFlags) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	b, err := t.start(ctx, config, logger)
+	if ctx.Err() != nil && b == nil {
+		logger.Info("told to stop during the start")
+		return nil
+	}
 	if err != nil {
 		return portHint(config, err)
 	}
