@@ -142,4 +142,3 @@ func BenchmarkReadTail(b *testing.B) {
 		r.Range.Release()
 	}
 }
-

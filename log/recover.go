@@ -70,6 +70,10 @@ func (l *Log) trustSegment(ld *loading, i int) (ok bool, err error) {
 		if ok, err := l.rebuildIndexes(s); err != nil || !ok {
 			return false, err
 		}
+		// They will be trusted as the segment is.
+		if err := errors.Join(s.offsets.Sync(), s.times.Sync()); err != nil {
+			return false, err
+		}
 	}
 	if e := s.times.Last(); s.times.Len() > 0 {
 		s.maxTimestamp, s.maxTimeOffset = e.Timestamp, e.Offset

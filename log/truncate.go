@@ -14,7 +14,7 @@ import (
 const drainTime = time.Second
 
 // TruncateTo removes everything from offset o on. A batch that holds o goes as a
-// whole, though the next offset is o then.
+// whole, and the end offset is then where it began, so that no hole is left.
 //
 // The order that makes it safe against a crash: the recovery point is lowered
 // and saved, then files change and are synced. No range that a reader holds ever
@@ -45,8 +45,8 @@ func (l *Log) TruncateTo(o int64) error {
 	l.beginChangeLocked()
 	segments := append([]*segment(nil), l.segments...)
 	l.mu.Unlock()
-	kept, err := l.truncateFiles(segments, o)
-	return l.endChange(err, func() error { return l.truncatedLocked(kept, o) })
+	kept, end, err := l.truncateFiles(segments, o)
+	return l.endChange(err, func() error { return l.truncatedLocked(kept, end) })
 }
 
 // TruncateFullyAndStartAt removes everything; the next offset is o.
@@ -93,40 +93,40 @@ func (l *Log) lowerRecoveryPoint(o int64) error {
 }
 
 // truncateFiles shrinks the files to what is below o and returns the segments
-// that are left.
-func (l *Log) truncateFiles(segments []*segment, o int64) ([]*segment, error) {
-	if err := l.lowerRecoveryPoint(o); err != nil {
-		return nil, err
-	}
+// that are left, and their end offset.
+func (l *Log) truncateFiles(segments []*segment, o int64) (kept []*segment, end int64, err error) {
 	n := len(segments)
 	for n > 1 && segments[n-1].base > o {
 		n--
 	}
-	if err := l.discardNewest(segments[n:]); err != nil {
-		return nil, err
-	}
 	s := segments[n-1]
 	b, found, err := s.find(o, s.size.Load(), make([]byte, scanChunk))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	position := s.size.Load()
 	if found {
-		position = b.position
+		position, o = b.position, min(o, b.base)
+	}
+	if err := l.lowerRecoveryPoint(o); err != nil {
+		return nil, 0, err
+	}
+	if err := l.discardNewest(segments[n:]); err != nil {
+		return nil, 0, err
 	}
 	if s, err = l.shrink(s, position); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := s.truncateIndexes(o, position); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := l.removeSnapshots(func(at int64) bool { return at > o }); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return append(segments[:n-1:n-1], s), nil
+	return append(segments[:n-1:n-1], s), o, nil
 }
 
 // discardNewest discards segments from the end of the log, durably before
