@@ -1,16 +1,13 @@
 package log
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
-	"path"
 	"time"
 
 	"barnabas/internal/kafka"
 	"barnabas/log/batch"
-	"barnabas/log/checkpoint"
 )
 
 // Origin says who made the batches that are appended.
@@ -132,82 +129,6 @@ func (l *Log) prepare(recs []byte, a *appending) ([]byte, error) {
 		a.marker, err = readMarker(b)
 	}
 	return recs, err
-}
-
-// maxAhead is how far a header's largest timestamp may lie ahead before the
-// records are asked (coordination.md §11).
-const maxAhead = time.Hour
-
-// alwaysOpened is the size up to which ValidateSampled opens every compressed
-// batch; of larger ones it opens one in sampleEvery.
-const (
-	alwaysOpened = 4 << 10
-	sampleEvery  = 32
-)
-
-func (l *Log) validate(b []byte, h *batch.Header, a *appending) ([]byte, error) {
-	o := l.opts.Load()
-	r := batch.Rules{
-		MaxBytes: o.MaxMessageBytes, Compacted: o.Compact, LogAppendTime: o.LogAppendTime, Now: a.now,
-		BeforeMax: o.TimestampBeforeMax, AfterMax: o.TimestampAfterMax,
-		Depth: l.depth(b, h, o, a.now), Codecs: l.o.Codecs, Partition: l.tp,
-	}
-	if err := batch.Validate(b, h, &r); err != nil {
-		return nil, err
-	}
-	if o.Recompress && h.Codec() != o.Codec {
-		var err error
-		if b, err = l.recompress(b, h, o); err != nil {
-			return nil, err
-		}
-	}
-	if int64(len(b)) > o.SegmentBytes {
-		return nil, fmt.Errorf("%w: %d bytes, segments have %d", ErrRecordListTooLarge, len(b), o.SegmentBytes)
-	}
-	if o.LogAppendTime {
-		a.info.LogAppendTime = h.MaxTimestamp
-	}
-	return b, nil
-}
-
-// depth says whether a compressed batch is opened.
-func (l *Log) depth(b []byte, h *batch.Header, o *Options, now time.Time) batch.Depth {
-	if h.Codec() == batch.None || o.Validation == ValidateFull || o.Compact ||
-		!o.LogAppendTime && h.MaxTimestamp > now.Add(maxAhead).UnixMilli() {
-		return batch.Full
-	}
-	if o.Validation == ValidateSampled &&
-		(h.Transactional() || len(b) <= alwaysOpened || l.samples.Add(1)%sampleEvery == 1) {
-		return batch.Full
-	}
-	return batch.HeaderOnly
-}
-
-// recompress returns the batch with the records in the topic's codec. The
-// records themselves stay as they are; so does everything in the header but
-// length, codec and CRC.
-func (l *Log) recompress(b []byte, h *batch.Header, o *Options) ([]byte, error) {
-	plain, err := l.o.Codecs.Decompress(h.Codec(), nil, b[batch.HeaderSize:], 0)
-	if err != nil {
-		return nil, err
-	}
-	level := o.Level
-	if level == 0 {
-		level = batch.DefaultLevel
-	}
-	out := append(make([]byte, 0, batch.HeaderSize+len(plain)), b[:batch.HeaderSize]...)
-	if out, err = l.o.Codecs.Compress(o.Codec, level, out, plain); err != nil {
-		return nil, err
-	}
-	if len(out) > o.MaxMessageBytes {
-		return nil, fmt.Errorf("%w: %d bytes as %s, the topic takes %d", batch.ErrTooLarge, len(out), o.Codec, o.MaxMessageBytes)
-	}
-	attributes := h.Attributes&^batch.AttrCodecMask | int16(o.Codec)
-	binary.BigEndian.PutUint32(out[8:], uint32(len(out)-batch.LengthPrefix))
-	binary.BigEndian.PutUint16(out[21:], uint16(attributes))
-	batch.SetMaxTimestamp(out, h.LogAppendTime(), h.MaxTimestamp) // and the CRC
-	*h, err = batch.ParseHeader(out)
-	return out, err
 }
 
 // leaderLocked places the batches and writes them.
@@ -479,84 +400,5 @@ func (l *Log) applyBatchLocked(s *segment, h *batch.Header, b []byte) error {
 			return l.failIf(err)
 		}
 	}
-	return nil
-}
-
-// rollDueLocked tells whether the active segment is full or old (log-format.md
-// §2.2).
-func (l *Log) rollDueLocked(n int, maxTimestamp, last int64, now time.Time, o *Options) bool {
-	s := l.active()
-	size := s.size.Load()
-	if size > o.SegmentBytes-int64(n) && size > 0 || last-s.base > math.MaxInt32 {
-		return true
-	}
-	if size == 0 {
-		return false
-	}
-	if s.offsets.Full() || s.times.Full() {
-		return true
-	}
-	waited := now.Sub(s.created)
-	if s.firstTimestamp >= 0 && maxTimestamp >= 0 {
-		waited = millis(maxTimestamp - s.firstTimestamp)
-	}
-	return waited > o.rollAge()-s.jitter
-}
-
-// millis is n milliseconds, at most the largest duration.
-func millis(n int64) time.Duration {
-	if n > math.MaxInt64/int64(time.Millisecond) {
-		return math.MaxInt64
-	}
-	return time.Duration(n) * time.Millisecond
-}
-
-// rollLocked ends the active segment and begins one at base. Nothing is synced
-// here: that is Flush's, which OnRoll asks for.
-func (l *Log) rollLocked(base int64) error {
-	old := l.active()
-	if old.base == base {
-		// Empty, or it could not be due: replaced by itself.
-		return nil
-	}
-	if err := old.finishTimes(); err != nil {
-		return l.failIf(err)
-	}
-	if err := l.takeSnapshotLocked(base, false); err != nil {
-		return l.failIf(err)
-	}
-	s, err := openSegment(l.o.FS, l.o.Dir, base, l.opts.Load())
-	if err != nil {
-		return l.failIf(err)
-	}
-	l.preallocateAll(s)
-	l.segments = append(l.segments, s)
-	l.tail.reset()
-	l.namesUnsynced = true
-	if l.o.OnRoll != nil {
-		l.o.OnRoll(l)
-	}
-	return nil
-}
-
-// preallocateAll reserves a whole segment, where the topic wants that.
-func (l *Log) preallocateAll(s *segment) {
-	o := l.opts.Load()
-	if o.Preallocate && s.file.Preallocate(0, o.SegmentBytes) == nil {
-		s.ahead = reservation{end: o.SegmentBytes, at: time.Now()}
-	}
-}
-
-// takeSnapshotLocked writes a producer snapshot named by offset, if anything came
-// after the last one.
-func (l *Log) takeSnapshotLocked(offset int64, sync bool) error {
-	if l.producers.next <= l.producers.snapshot {
-		return nil
-	}
-	name := path.Join(l.o.Dir, fileName(offset, snapshotSuffix))
-	if err := checkpoint.WriteSnapshot(l.o.FS, name, l.producers.entries(), sync); err != nil {
-		return err
-	}
-	l.producers.snapshot = offset
 	return nil
 }

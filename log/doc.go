@@ -1,6 +1,5 @@
-// Package log keeps the logs of partitions in Kafka's files (docs: the
-// reference of the formats): one Log is one partition's directory of segments,
-// a Manager holds the log directories and all logs in them. It knows offsets,
+// Package log keeps the logs of partitions in Kafka's files (described in
+// docs/format): one Log is one partition's directory of segments, a Manager holds the log directories and all logs in them. It knows offsets,
 // batches, producers and files; it knows no leaders, clients, ZooKeeper or error
 // codes.
 //

@@ -4,12 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
+	"math"
 	"time"
 
 	"barnabas/internal/kafka"
 	"barnabas/log/batch"
-	"barnabas/log/checkpoint"
 	"barnabas/log/index"
 )
 
@@ -119,6 +118,9 @@ func (l *Log) rebuildIndexes(s *segment) (ok bool, err error) {
 
 // indexBatch adds a scanned batch to the indexes, as LogSegment.recover does.
 func (l *Log) indexBatch(s *segment, h *batch.Header, pos int64) error {
+	if !s.indexable(h) {
+		return nil // lookups scan more
+	}
 	if pos == 0 {
 		s.firstTimestamp = h.MaxTimestamp
 	}
@@ -130,6 +132,12 @@ func (l *Log) indexBatch(s *segment, h *batch.Header, pos int64) error {
 		return nil // a smaller limit than when it was written; lookups scan more
 	}
 	return err
+}
+
+// indexable tells whether the offsets of a batch fit the indexes of the segment.
+// Old versions of Kafka wrote segments whose offsets span more than 2^31.
+func (s *segment) indexable(h *batch.Header) bool {
+	return h.BaseOffset >= s.base && h.LastOffset()-s.base <= math.MaxInt32
 }
 
 // findEnd walks the last segment from its last index entry on. ok is false where
@@ -154,7 +162,7 @@ func (l *Log) findEnd(s *segment) (ok bool, err error) {
 		case h.NextOffset() <= l.end.Load():
 			return false, nil // offsets that go backwards
 		}
-		if h.MaxTimestamp > s.maxTimestamp {
+		if h.MaxTimestamp > s.maxTimestamp && s.indexable(&h) {
 			s.maxTimestamp, s.maxTimeOffset = h.MaxTimestamp, h.LastOffset()
 		}
 		l.end.Store(h.NextOffset())
@@ -298,79 +306,6 @@ func (l *Log) scanBatch(ld *loading, s *segment, sc *scanner, h *batch.Header, p
 	return l.applyBatchLocked(s, h, b)
 }
 
-// cutAt removes what is bad: the ith segment from position on, and the segments
-// after it. What is cut is kept aside in files that nobody reads.
-func (l *Log) cutAt(i int, position int64) error {
-	s := l.segments[i]
-	size := s.size.Load()
-	l.logger.Warn("log cut at a bad batch", "segment", s.path, "position", position, "bytes", size-position,
-		"segments_dropped", len(l.segments)-i-1, "end", l.end.Load())
-	if err := l.keepAside(s, position); err != nil {
-		return err
-	}
-	if err := s.file.Truncate(position); err != nil {
-		return err
-	}
-	if err := s.file.Sync(); err != nil {
-		return err
-	}
-	s.size.Store(position)
-	for _, later := range l.segments[i+1:] {
-		later.unref()
-		if err := l.o.FS.Rename(later.path, later.path+cutSuffix); err != nil {
-			return err
-		}
-		if err := later.remove(); err != nil {
-			return err
-		}
-	}
-	l.segments = l.segments[:i+1]
-	if err := l.removeSnapshots(func(o int64) bool { return o > l.end.Load() }); err != nil {
-		return err
-	}
-	return l.o.FS.SyncDir(l.o.Dir)
-}
-
-// keepAside copies the file from position on, unless there are only zeros.
-func (l *Log) keepAside(s *segment, position int64) error {
-	name := fmt.Sprintf("%s.%d%s", s.path, position, cutSuffix)
-	buf := make([]byte, 256<<10)
-	out, err := l.o.FS.Create(name)
-	if err != nil {
-		return err
-	}
-	any := false
-	for at := position; at < s.size.Load(); {
-		n, err := s.file.ReadAt(buf[:min(int64(len(buf)), s.size.Load()-at)], at)
-		if n == 0 {
-			// What can't be read can't be kept; the cut itself does not need it.
-			l.logger.Warn("cut part not readable", "segment", s.path, "position", at, "err", err)
-			break
-		}
-		any = any || !allZero(buf[:n])
-		if _, err := out.WriteAt(buf[:n], at-position); err != nil {
-			return errors.Join(err, out.Close())
-		}
-		at += int64(n)
-	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	if !any {
-		return l.o.FS.Remove(name)
-	}
-	return nil
-}
-
-func allZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // completeEpochs makes the leader epochs anew if the file was missing, damaged or
 // shorter than the log.
 func (l *Log) completeEpochs(ld *loading) error {
@@ -426,96 +361,6 @@ func (l *Log) lastBatch() (h batch.Header, ok bool, err error) {
 			return h, ok, err
 		}
 		h, ok = next, true
-	}
-}
-
-// loadProducers rebuilds the producers of a log whose segments are trusted.
-func (l *Log) loadProducers(ld *loading) error {
-	end := l.end.Load()
-	if ld.clean && len(ld.snapshots) == 0 {
-		// Written by a version that kept no snapshots: nothing to know, and no
-		// reason to read the whole log (UnifiedLog.rebuildProducerState).
-		l.producers = newProducers(&l.o, end)
-		return nil
-	}
-	ps, err := l.producersAt(ld, end)
-	l.producers = ps
-	return err
-}
-
-// producersAt is the state of the producers before offset: the newest snapshot
-// at or below it, and the batches since.
-func (l *Log) producersAt(ld *loading, offset int64) (*producers, error) {
-	start := max(l.o.StartOffset, l.start.Load(), l.segments[0].base)
-	ps := newProducers(&l.o, min(start, offset))
-	for i := len(ld.snapshots) - 1; i >= 0; i-- {
-		at := ld.snapshots[i]
-		if at > offset || at <= start && at != offset {
-			continue
-		}
-		name := path.Join(l.o.Dir, fileName(at, snapshotSuffix))
-		entries, err := checkpoint.ReadSnapshot(l.o.FS, name)
-		if errors.Is(err, checkpoint.ErrCorrupt) {
-			l.logger.Warn("producer snapshot unreadable, the one before is taken", "err", err)
-			if err := l.o.FS.Remove(name); err != nil {
-				return ps, err
-			}
-			continue
-		}
-		if err != nil {
-			return ps, err
-		}
-		ps.load(entries, at, time.Now())
-		break
-	}
-	return ps, l.replay(ps, offset)
-}
-
-// replay applies the batches from ps.next up to offset, trusting them.
-func (l *Log) replay(ps *producers, offset int64) error {
-	for i := l.segmentIndexLocked(ps.next); i < len(l.segments) && ps.next < offset; i++ {
-		s := l.segments[i]
-		if s.base >= offset {
-			break
-		}
-		if err := l.replaySegment(ps, s, offset); err != nil {
-			return err
-		}
-	}
-	ps.next = max(ps.next, offset)
-	return nil
-}
-
-func (l *Log) replaySegment(ps *producers, s *segment, offset int64) error {
-	sc := newScanner(s.file, 0, s.size.Load(), nil)
-	if e, err := s.offsets.Lookup(ps.next); err == nil && e.Position < sc.end {
-		sc.pos = e.Position
-	}
-	for {
-		h, pos, err := sc.next()
-		if err == io.EOF || isCorrupt(err) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if h.BaseOffset >= offset {
-			return nil
-		}
-		if h.LastOffset() < ps.next || !h.HasProducer() {
-			continue
-		}
-		var m *marker
-		if h.Control() {
-			b, err := sc.whole(&h, pos)
-			if err != nil {
-				return err
-			}
-			if m, err = readMarker(b); err != nil {
-				l.logger.Warn("control batch not understood", "offset", h.BaseOffset, "err", err)
-			}
-		}
-		ps.apply(&h, m)
 	}
 }
 

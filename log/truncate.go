@@ -168,7 +168,7 @@ func (s *segment) truncateIndexes(o, position int64) error {
 		if err != nil {
 			return err
 		}
-		if h.MaxTimestamp > s.maxTimestamp {
+		if h.MaxTimestamp > s.maxTimestamp && s.indexable(&h) {
 			s.maxTimestamp, s.maxTimeOffset = h.MaxTimestamp, h.LastOffset()
 		}
 	}
