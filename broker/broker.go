@@ -1,0 +1,189 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"barnabas/broker/admin"
+	"barnabas/broker/api"
+	"barnabas/broker/group"
+	"barnabas/broker/metadata"
+	"barnabas/broker/producerid"
+	"barnabas/broker/registration"
+	"barnabas/broker/replica"
+	"barnabas/conf"
+	"barnabas/controller"
+	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
+	"barnabas/log"
+	"barnabas/log/batch"
+	"barnabas/net/socket"
+	"barnabas/zkpaths/session"
+)
+
+// Options of Start. Config and Logger are required.
+type Options struct {
+	Config *conf.Config
+	Logger *slog.Logger
+	// Version is told to other brokers in the registration.
+	Version string
+	// FS holds the log directories. Default: the operating system's.
+	FS vfs.FS
+	// Listen and Dial are for tests on a network in memory. Default: net's.
+	Listen func(network, addr string) (net.Listener, error)
+	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Broker is a running broker.
+type Broker struct {
+	o      Options
+	logger *slog.Logger
+	config atomic.Pointer[conf.Config]
+	id     kafka.BrokerID
+	// clusterID is what /cluster/id says.
+	clusterID string
+	// endpoints is what is registered.
+	host host
+
+	server    *socket.Server
+	logs      *log.Manager
+	codecs    *batch.Codecs
+	zk        *session.Client
+	metadata  *metadata.Reader
+	registrar *registration.Registrar
+	control   *controller.Controller
+	replicas  *replica.Manager
+	groups    *group.Coordinator
+	finder    *group.Finder
+	admin     *admin.Admin
+	ids       *producerid.Allocator
+	api       *api.API
+
+	events fanout
+
+	ctx    context.Context // ends when Close begins to stop what runs
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	once  sync.Once // guards the closing
+	ended chan struct{}
+	mu    sync.Mutex // guards err
+	err   error
+}
+
+// Start starts a broker and returns when it is registered and serves. ctx bounds
+// the start only; the broker lives until Close, or until it can't go on (Wait).
+func Start(ctx context.Context, o Options) (*Broker, error) {
+	if o.FS == nil {
+		o.FS = vfs.OS
+	}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+	b := &Broker{o: o, logger: o.Logger, id: o.Config.Broker.ID, ended: make(chan struct{}), codecs: batch.NewCodecs(batch.Limits{})}
+	b.config.Store(o.Config)
+	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	for _, step := range []func(context.Context) error{b.listen, b.openLogs, b.connect, b.identify, b.build, b.serve, b.register} {
+		if err := step(ctx); err != nil {
+			b.stop(nil)
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// listen binds the listeners.
+func (b *Broker) listen(context.Context) error {
+	o := socketOptions(b.o.Config)
+	o.Logger, o.Listen = b.logger, b.o.Listen
+	b.server = socket.New(o)
+	return b.server.Listen()
+}
+
+// ID is the broker's id.
+func (b *Broker) ID() int32 { return int32(b.id) }
+
+// ClusterID is the cluster that it is part of.
+func (b *Broker) ClusterID() string { return b.clusterID }
+
+// Addr is where a listener was bound; nil if there is no such.
+func (b *Broker) Addr(listener string) net.Addr { return b.server.Addr(listener) }
+
+// Wait returns when the broker has ended: nil after Close, else the reason.
+func (b *Broker) Wait() error {
+	<-b.ended
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// Close answers what is under way, leaves the cluster, and writes what the next
+// start may trust. It returns when all is quiet.
+func (b *Broker) Close() error {
+	b.stop(nil)
+	return b.Wait()
+}
+
+// fail ends the broker because it can't go on.
+func (b *Broker) fail(err error) {
+	b.logger.Error("the broker can't go on", "error", err)
+	go b.stop(err)
+}
+
+// stop ends what was started, in the reverse order. Later calls wait for the
+// first.
+func (b *Broker) stop(why error) {
+	b.once.Do(func() {
+		err := why
+		keep := func(part string, e error) {
+			if e != nil && !errors.Is(e, context.Canceled) && err == nil {
+				err = fmt.Errorf("broker: closing %s: %w", part, e)
+			}
+		}
+		if b.server != nil {
+			keep("the listeners", b.server.Close())
+		}
+		b.cancel()
+		b.wg.Wait()
+		if b.groups != nil {
+			b.groups.Close()
+		}
+		if b.admin != nil {
+			b.admin.Close()
+		}
+		if b.ids != nil {
+			b.ids.Close()
+		}
+		if b.zk != nil {
+			b.zk.Close() // from here on others take over
+		}
+		if b.logs != nil {
+			keep("the logs", b.logs.Close())
+		}
+		b.mu.Lock()
+		b.err = err
+		b.mu.Unlock()
+		close(b.ended)
+	})
+	<-b.ended
+}
+
+// run starts a part that runs until the broker stops; its own end before that
+// ends the broker.
+func (b *Broker) run(part string, f func(context.Context) error) {
+	b.wg.Go(func() {
+		err := f(b.ctx)
+		if b.ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			err = errors.New("ended by itself")
+		}
+		b.fail(fmt.Errorf("broker: %s: %w", part, err))
+	})
+}

@@ -1,0 +1,306 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"barnabas/broker/admin"
+	"barnabas/broker/api"
+	"barnabas/broker/group"
+	"barnabas/broker/metadata"
+	"barnabas/broker/producerid"
+	"barnabas/broker/registration"
+	"barnabas/broker/replica"
+	"barnabas/cluster"
+	"barnabas/conf"
+	"barnabas/controller"
+	"barnabas/internal/kafka"
+	"barnabas/log"
+	"barnabas/log/batch"
+	"barnabas/zkpaths"
+	"barnabas/zkpaths/session"
+)
+
+// host tells this machine, and this run of it, from others.
+type host struct{ machineID, bootID string }
+
+func thisHost() host {
+	read := func(name string) string {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return "" // unknown: what needs it is not done
+		}
+		return strings.TrimSpace(string(b))
+	}
+	return host{machineID: read("/etc/machine-id"), bootID: read("/proc/sys/kernel/random/boot_id")}
+}
+
+// openLogs locks the log directories and recovers what is in them.
+func (b *Broker) openLogs(ctx context.Context) error {
+	c := b.o.Config
+	b.host = thisHost()
+	m, err := log.OpenManager(ctx, log.ManagerOptions{
+		FS: b.o.FS, Dirs: c.Log.Dirs, Codecs: b.codecs, Logger: b.logger, BootID: b.host.bootID,
+		RecoveryThreads: c.Log.RecoveryThreads,
+		// Until the image says what a topic wants, nothing of it is deleted.
+		TopicOptions: func(string) log.Options { return keepAll(&c.Topics.Defaults) },
+		Defaults:     keepAll(&c.Topics.Defaults),
+		CheckMeta:    b.checkMeta,
+		OnDirFailure: b.dirFailed,
+
+		ProducerIDExpiration: c.Log.ProducerIDExpiration, ProducerIDExpirationCheck: c.Log.ProducerIDExpirationCheck,
+		InitialDelay: c.Log.InitialTaskDelay, RetentionInterval: c.Log.RetentionCheckInterval,
+		FlushCheckInterval:    finite(c.Log.FlushSchedulerInterval),
+		RecoveryPointInterval: c.Log.FlushOffsetCheckpointInterval, StartOffsetInterval: c.Log.FlushStartOffsetCheckpointInterval,
+		HighWatermarkInterval: c.Replication.HighWatermarkCheckpointInterval,
+		DirDeleteDelay:        c.Topics.Defaults.FileDeleteDelay,
+	})
+	if err != nil {
+		return err
+	}
+	b.logs = m
+	return nil
+}
+
+// checkMeta refuses the directories of another broker.
+func (b *Broker) checkMeta(m log.Meta) error {
+	if m.BrokerID == kafka.NoBroker {
+		return nil
+	}
+	if b.id >= 0 && b.id != m.BrokerID {
+		return fmt.Errorf("configured broker.id %d doesn't match stored broker.id %d in meta.properties. If you moved your data, make sure your configured broker.id matches. If you intend to create a new broker, you should remove all data in your data directories (log.dirs)", b.id, m.BrokerID)
+	}
+	b.id = m.BrokerID
+	return nil
+}
+
+// dirFailed ends the broker once no log directory is left.
+func (b *Broker) dirFailed(dir string, err error) {
+	b.logger.Error("log directory is offline; its partitions are not served until a restart", "dir", dir, "error", err)
+	if b.logs == nil {
+		return
+	}
+	for _, d := range b.logs.Dirs() {
+		if d.Err == nil {
+			return
+		}
+	}
+	b.fail(fmt.Errorf("broker: all log directories have failed, the last was %s: %w", dir, err))
+}
+
+// connect opens the session with ZooKeeper. A broker that was part of a cluster
+// waits for it; one that never was does not.
+func (b *Broker) connect(ctx context.Context) error {
+	z := b.o.Config.ZooKeeper
+	wait := z.ConnectionTimeout
+	if b.logs.ReadMeta().ClusterID != "" {
+		wait = -1
+	}
+	b.metadata = metadata.New(metadata.Options{OnChange: b.changed, Logger: b.logger})
+	b.events.add(b.metadata.OnEvent, b.metadata.OnState)
+	zk, err := session.Open(ctx, session.Options{
+		Connect: z.Connect, Timeout: z.SessionTimeout, ConnectTimeout: wait, Dialer: b.o.Dial,
+		OnEvent: b.events.event, OnState: b.events.state, Logger: b.logger,
+	})
+	if err != nil {
+		return err
+	}
+	b.zk = zk
+	b.metadata.SetClient(zk)
+	return nil
+}
+
+// identify settles which cluster and which broker this is, and writes it down.
+func (b *Broker) identify(ctx context.Context) error {
+	if err := registration.Prepare(ctx, b.zk); err != nil {
+		return err
+	}
+	id, err := registration.ClusterID(ctx, b.zk, b.logs.ReadMeta().ClusterID)
+	if err != nil {
+		return err
+	}
+	b.clusterID = id
+	if c := b.o.Config.Broker; b.id < 0 {
+		if b.id, err = registration.GenerateBrokerID(ctx, b.zk, c.ReservedMax); err != nil {
+			return err
+		}
+		b.logger.Info("broker id generated", "broker", int32(b.id))
+	}
+	return b.logs.WriteMeta(log.Meta{BrokerID: b.id, ClusterID: b.clusterID})
+}
+
+// build makes the rooms that need to know who we are, and loads the image.
+func (b *Broker) build(ctx context.Context) error {
+	b.replicas = replica.NewManager(replica.Options{
+		Self: b.id, Logs: b.logs, Logger: b.logger,
+		Topic: func(overrides map[string]string) (int, log.Options) {
+			t, err := b.config.Load().Topic(overrides)
+			if err != nil { // written by hand; nothing is deleted on a misunderstanding
+				b.logger.Error("topic has configs that are not valid; its records are kept for ever", "error", err)
+				d := &b.config.Load().Topics.Defaults
+				return d.MinISR, keepAll(d)
+			}
+			return t.MinISR, logOptions(&t)
+		},
+		OnLeadership: func(tp kafka.TopicPartition, leading bool, epoch kafka.LeaderEpoch) {
+			if tp.Topic != kafka.ConsumerOffsetsTopic {
+				return
+			}
+			if leading {
+				b.groups.BecomeLeader(tp.Partition, epoch)
+			} else {
+				b.groups.Resign(tp.Partition, epoch)
+			}
+		},
+	})
+	b.control = controller.New(controller.Options{
+		BrokerID: b.id, Client: b.zk, Metadata: b.metadata, Logger: b.logger,
+	})
+	b.events.add(b.control.OnEvent, b.control.OnState)
+	b.registrar = registration.New(registration.Options{
+		Client: b.zk, BrokerID: b.id, Endpoints: b.advertised(), Bound: b.bound(), Rack: b.o.Config.Broker.Rack,
+		Marker: zkpaths.Marker{Version: b.o.Version, Crashed: b.logs.Crashed()},
+		FS:     b.o.FS, LogDirs: b.o.Config.Log.Dirs, MachineID: b.host.machineID, BootID: b.host.bootID, Dialer: b.o.Dial,
+		OnRegistered: func(e kafka.BrokerEpoch) {
+			b.replicas.SetRegistration(e)
+			b.control.Registered(e)
+		},
+		OnLost: func() { b.replicas.SetRegistration(0) },
+		Logger: b.logger,
+	})
+	b.events.add(nil, b.registrar.SessionChanged)
+	b.admin = admin.New(b.ctx, admin.Options{
+		Controller: b.control, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor, AwaitLeading: b.replicas.AwaitLeading,
+		Config: b.config.Load, Logger: b.logger,
+	})
+	b.ids = producerid.New(b.ctx, func(ctx context.Context) (int64, int64, error) {
+		epoch, _ := b.registrar.Epoch()
+		return b.control.AllocateProducerIDs(ctx, b.id, epoch)
+	})
+	if err := b.buildGroups(); err != nil {
+		return err
+	}
+	b.buildAPI()
+	b.run("the logs", b.logs.Run)
+	b.run("the replicas", b.replicas.Run)
+	b.run("the image of the cluster", b.metadata.Run)
+	select {
+	case <-b.metadata.Loaded():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("broker: loading the cluster's state from ZooKeeper: %w", context.Cause(ctx))
+	}
+}
+
+func (b *Broker) buildGroups() error {
+	g := b.o.Config.Group
+	var err error
+	b.groups, err = group.New(group.Options{
+		Store: groupStore{b.replicas},
+		Partitions: func() int32 {
+			if t := b.metadata.Current().Topic(kafka.ConsumerOffsetsTopic); t != nil {
+				return int32(len(t.Partitions))
+			}
+			return 0
+		},
+		Legacy: group.ZooKeeperOffsets{Client: b.zk},
+		Config: group.Config{
+			MinSessionTimeout: g.MinSessionTimeout, MaxSessionTimeout: g.MaxSessionTimeout,
+			InitialRebalanceDelay: g.InitialRebalanceDelay, MaxSize: g.MaxSize, MaxMetadata: g.MetadataMaxBytes,
+			OffsetsRetention: g.Retention, RetentionCheckInterval: g.RetentionCheckInterval, CommitTimeout: g.CommitTimeout,
+			Codec: batch.Codec(g.Codec),
+		},
+		Codecs: b.codecs, Logger: b.logger,
+	})
+	if err != nil {
+		return err
+	}
+	b.finder = &group.Finder{Image: b.metadata.Current, Create: b.admin.AutoCreateSoon}
+	b.run("the group coordinator", b.groups.Run)
+	return nil
+}
+
+func (b *Broker) buildAPI() {
+	c := b.o.Config.Broker
+	b.api = api.New(api.Options{
+		Logger: b.logger, BrokerID: b.id, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor,
+		Replicas: b.replicas, Fetches: b.replicas.Fetches(), Offsets: b.replicas, ProducerIDs: b.ids,
+		Groups: b.groups, Coordinators: b.finder, Topics: b.admin, Config: b.config.Load,
+		FetchMaxBytes: c.FetchMaxBytes, FetchSessionSlots: c.FetchSessionSlots,
+	})
+}
+
+// changed takes a new image to those who follow it.
+func (b *Broker) changed(_, im *cluster.Image, changes []cluster.Change) {
+	b.replicas.Follow(im, changes)
+	var gone []string
+	for _, c := range changes {
+		if c.Kind == cluster.TopicDeleted {
+			gone = append(gone, c.Topic)
+		}
+	}
+	if len(gone) > 0 {
+		b.groups.DropTopics(gone)
+	}
+}
+
+// serve begins to answer requests.
+func (b *Broker) serve(context.Context) error {
+	b.run("the listeners", func(ctx context.Context) error { return b.server.Serve(ctx, b.api) })
+	return nil
+}
+
+// register makes the broker a member of the cluster and lets it take part in
+// elections.
+func (b *Broker) register(ctx context.Context) error {
+	b.run("the controller", b.control.Run)
+	if _, err := b.registrar.Register(ctx); err != nil {
+		return err
+	}
+	if b.logs.Crashed() {
+		if err := b.logs.ConfirmCrash(); err != nil {
+			return err
+		}
+	}
+	b.run("the registration", b.registrar.Run)
+	return nil
+}
+
+// advertised is what clients are told, with ports that were 0 and hosts that
+// were empty filled in.
+func (b *Broker) advertised() []zkpaths.Endpoint {
+	var out []zkpaths.Endpoint
+	for _, l := range b.o.Config.Listeners.Advertised {
+		e := zkpaths.Endpoint{Listener: l.Name, Host: l.Host, Port: int32(l.Port), Protocol: string(l.Protocol)}
+		if a, ok := b.server.Addr(l.Name).(*net.TCPAddr); ok && e.Port == 0 {
+			e.Port = int32(a.Port)
+		}
+		if e.Host == "" {
+			if name, err := os.Hostname(); err == nil {
+				e.Host = name
+			} else {
+				e.Host = "localhost"
+			}
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func (b *Broker) bound() []net.Addr {
+	var out []net.Addr
+	for _, l := range b.o.Config.Listeners.Bind {
+		out = append(out, b.server.Addr(l.Name))
+	}
+	return out
+}
+
+// keepAll are the options of logs of which nothing may be deleted.
+func keepAll(t *conf.Topic) log.Options {
+	o := logOptions(t)
+	o.RetentionAge, o.RetentionBytes = -1, -1
+	return o
+}
