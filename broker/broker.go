@@ -47,8 +47,7 @@ type Broker struct {
 	id     kafka.BrokerID
 	// clusterID is what /cluster/id says.
 	clusterID string
-	// endpoints is what is registered.
-	host host
+	host      host
 
 	server    *socket.Server
 	logs      *log.Manager
@@ -65,6 +64,8 @@ type Broker struct {
 	api       *api.API
 
 	events fanout
+	// failures has room for one of each log directory.
+	failures chan dirFailure
 
 	ctx    context.Context // ends when Close begins to stop what runs
 	cancel context.CancelFunc
@@ -76,6 +77,12 @@ type Broker struct {
 	err   error
 }
 
+// dirFailure is a log directory that went offline.
+type dirFailure struct {
+	dir string
+	err error
+}
+
 // Start starts a broker and returns when it is registered and serves. ctx bounds
 // the start only; the broker lives until Close, or until it can't go on (Wait).
 func Start(ctx context.Context, o Options) (*Broker, error) {
@@ -85,7 +92,8 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	b := &Broker{o: o, logger: o.Logger, id: o.Config.Broker.ID, ended: make(chan struct{}), codecs: batch.NewCodecs(batch.Limits{})}
+	b := &Broker{o: o, logger: o.Logger, id: o.Config.Broker.ID, ended: make(chan struct{}), codecs: batch.NewCodecs(batch.Limits{}),
+		failures: make(chan dirFailure, len(o.Config.Log.Dirs))}
 	b.config.Store(o.Config)
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	for _, step := range []func(context.Context) error{b.listen, b.openLogs, b.connect, b.identify, b.build, b.serve, b.register} {

@@ -77,18 +77,24 @@ func (b *Broker) checkMeta(m log.Meta) error {
 	return nil
 }
 
-// dirFailed ends the broker once no log directory is left.
+// dirFailed only enqueues: the log that failed may hold its locks.
 func (b *Broker) dirFailed(dir string, err error) {
 	b.logger.Error("log directory is offline; its partitions are not served until a restart", "dir", dir, "error", err)
-	if b.logs == nil {
-		return
-	}
-	for _, d := range b.logs.Dirs() {
-		if d.Err == nil {
-			return
+	b.failures <- dirFailure{dir, err} // has room for each directory, and each fails once
+}
+
+// watchDirs ends the broker once no log directory is left.
+func (b *Broker) watchDirs(ctx context.Context) error {
+	for left := len(b.o.Config.Log.Dirs); ; {
+		select {
+		case f := <-b.failures:
+			if left--; left == 0 {
+				return fmt.Errorf("all of them have failed, the last was %s: %w", f.dir, f.err)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-	b.fail(fmt.Errorf("broker: all log directories have failed, the last was %s: %w", dir, err))
 }
 
 // connect opens the session with ZooKeeper. A broker that was part of a cluster
@@ -157,7 +163,8 @@ func (b *Broker) build(ctx context.Context) error {
 		},
 	})
 	b.control = controller.New(controller.Options{
-		BrokerID: b.id, Client: b.zk, Metadata: b.metadata, Logger: b.logger,
+		BrokerID: b.id, Client: b.zk, Metadata: b.metadata, DeleteTopics: b.o.Config.Broker.DeleteTopics, Logger: b.logger,
+		Unclean: func() bool { return b.config.Load().Controller.UncleanElection },
 	})
 	b.events.add(b.control.OnEvent, b.control.OnState)
 	b.registrar = registration.New(registration.Options{
@@ -166,7 +173,6 @@ func (b *Broker) build(ctx context.Context) error {
 		FS:     b.o.FS, LogDirs: b.o.Config.Log.Dirs, MachineID: b.host.machineID, BootID: b.host.bootID, Dialer: b.o.Dial,
 		OnRegistered: func(e kafka.BrokerEpoch) {
 			b.replicas.SetRegistration(e)
-			b.control.Registered(e)
 		},
 		OnLost: func() { b.replicas.SetRegistration(0) },
 		Logger: b.logger,
@@ -184,6 +190,7 @@ func (b *Broker) build(ctx context.Context) error {
 		return err
 	}
 	b.buildAPI()
+	b.run("the log directories", b.watchDirs)
 	b.run("the logs", b.logs.Run)
 	b.run("the replicas", b.replicas.Run)
 	b.run("the image of the cluster", b.metadata.Run)

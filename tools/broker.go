@@ -2,12 +2,16 @@ package tools
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 
+	"barnabas/broker"
 	"barnabas/conf"
 )
 
-func startBroker(context.Context, *conf.Config, *slog.Logger) (instance, error) {
-	return nil, errors.New("the broker is not assembled yet")
+func startBroker(ctx context.Context, c *conf.Config, logger *slog.Logger) (instance, error) {
+	b, err := broker.Start(ctx, broker.Options{Config: c, Logger: logger, Version: version()})
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
 }

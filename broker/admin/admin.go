@@ -19,17 +19,18 @@ import (
 	"barnabas/protocol"
 )
 
-// Controller does what was permitted, if it is elected on this broker.
+// Controller does what was permitted, if it is elected on this broker; else it
+// answers NOT_CONTROLLER. It checks what must hold at the very moment: that a
+// topic does not exist, that brokers are enough.
 type Controller interface {
-	// Active reports whether this broker is the controller now.
-	Active() bool
-	// CreateTopics makes topics and returns when ZooKeeper has them.
-	CreateTopics(ctx context.Context, topics []cluster.NewTopic, validateOnly bool) []cluster.CreatedTopic
-	// DeleteTopics deletes topics by name; one error for each.
-	DeleteTopics(ctx context.Context, names []string) []error
-	// AddPartitions extends a topic to total partitions. assignment is that of the
-	// new ones, nil lets the controller place them.
-	AddPartitions(ctx context.Context, topic string, total int32, assignment [][]kafka.BrokerID, validateOnly bool) error
+	// Epoch is the epoch of the present reign; ok is false on a standby.
+	Epoch() (e kafka.ControllerEpoch, ok bool)
+	// CreateTopic makes a topic and returns when ZooKeeper has it.
+	CreateTopic(ctx context.Context, n cluster.NewTopic, validateOnly, strictRacks bool) (cluster.Made, error)
+	// DeleteTopic deletes a topic and returns when it is gone from ZooKeeper.
+	DeleteTopic(ctx context.Context, name string) error
+	// AddPartitions extends a topic.
+	AddPartitions(ctx context.Context, n cluster.NewPartitions, validateOnly bool) error
 }
 
 // Options are the rooms that admin asks; all are required.
@@ -65,7 +66,7 @@ func (a *Admin) Close() { a.wg.Wait() }
 // knows that they are gone. The errors are in the order of names.
 func (a *Admin) DeleteTopics(ctx context.Context, names []string, timeout time.Duration) []error {
 	errs := make([]error, len(names))
-	if !a.o.Controller.Active() {
+	if !a.active() {
 		return fill(errs, protocol.NotController)
 	}
 	if !a.o.Config().Broker.DeleteTopics {
@@ -73,26 +74,15 @@ func (a *Admin) DeleteTopics(ctx context.Context, names []string, timeout time.D
 	}
 	im := a.o.Image()
 	gone := map[string]kafka.TopicID{}
+	results := map[string]error{} // a name given twice is deleted once and answered twice
 	for i, name := range names {
-		if t := im.Topic(name); t == nil {
-			errs[i] = protocol.UnknownTopicOrPartition
-		} else {
-			gone[name] = t.ID
+		if _, done := results[name]; !done {
+			t := im.Topic(name)
+			if results[name] = a.o.Controller.DeleteTopic(ctx, name); results[name] == nil && t != nil {
+				gone[name] = t.ID
+			}
 		}
-	}
-	asked := make([]string, 0, len(gone))
-	for name := range gone {
-		asked = append(asked, name)
-	}
-	if len(asked) == 0 {
-		return errs
-	}
-	results := map[string]error{}
-	for i, err := range a.o.Controller.DeleteTopics(ctx, asked) {
-		results[asked[i]] = err
-		if err != nil {
-			delete(gone, asked[i])
-		}
+		errs[i] = results[name]
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -104,15 +94,18 @@ func (a *Admin) DeleteTopics(ctx context.Context, names []string, timeout time.D
 		}
 		return true
 	})
-	for i, name := range names {
-		if errs[i] != nil {
-			continue
-		}
-		if errs[i] = results[name]; errs[i] == nil && waited != nil {
+	for i := range errs {
+		if errs[i] == nil && waited != nil {
 			errs[i] = protocol.RequestTimedOut
 		}
 	}
 	return errs
+}
+
+// active reports whether this broker is the controller now.
+func (a *Admin) active() bool {
+	_, ok := a.o.Controller.Epoch()
+	return ok
 }
 
 // awaitTopics waits until the partitions of topics have live leaders and this
