@@ -163,7 +163,7 @@ func (b *Broker) build(ctx context.Context) error {
 		},
 	})
 	b.control = controller.New(controller.Options{
-		BrokerID: b.id, Client: b.zk, Metadata: b.metadata, DeleteTopics: b.o.Config.Broker.DeleteTopics, Logger: b.logger,
+		BrokerID: b.id, Client: b.zk, Metadata: b.metadata, Logger: b.logger,
 		Unclean: func() bool { return b.config.Load().Controller.UncleanElection },
 	})
 	b.events.add(b.control.OnEvent, b.control.OnState)
@@ -173,6 +173,7 @@ func (b *Broker) build(ctx context.Context) error {
 		FS:     b.o.FS, LogDirs: b.o.Config.Log.Dirs, MachineID: b.host.machineID, BootID: b.host.bootID, Dialer: b.o.Dial,
 		OnRegistered: func(e kafka.BrokerEpoch) {
 			b.replicas.SetRegistration(e)
+			b.control.Registered(e)
 		},
 		OnLost: func() { b.replicas.SetRegistration(0) },
 		Logger: b.logger,

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,14 +24,15 @@ import (
 // answers NOT_CONTROLLER. It checks what must hold at the very moment: that a
 // topic does not exist, that brokers are enough.
 type Controller interface {
-	// Epoch is the epoch of the present reign; ok is false on a standby.
-	Epoch() (e kafka.ControllerEpoch, ok bool)
-	// CreateTopic makes a topic and returns when ZooKeeper has it.
-	CreateTopic(ctx context.Context, n cluster.NewTopic, validateOnly, strictRacks bool) (cluster.Made, error)
-	// DeleteTopic deletes a topic and returns when it is gone from ZooKeeper.
-	DeleteTopic(ctx context.Context, name string) error
-	// AddPartitions extends a topic.
-	AddPartitions(ctx context.Context, n cluster.NewPartitions, validateOnly bool) error
+	// Active reports whether this broker is the controller now.
+	Active() bool
+	// CreateTopics makes topics and returns when ZooKeeper has them.
+	CreateTopics(ctx context.Context, topics []cluster.NewTopic, validateOnly bool) []cluster.CreatedTopic
+	// DeleteTopics deletes topics and returns when they are gone from ZooKeeper.
+	DeleteTopics(ctx context.Context, names []string) []error
+	// AddPartitions extends a topic to total partitions. assignment is that of the
+	// new ones; nil lets the controller place them.
+	AddPartitions(ctx context.Context, topic string, total int32, assignment [][]kafka.BrokerID, validateOnly bool) error
 }
 
 // Options are the rooms that admin asks; all are required.
@@ -66,22 +68,22 @@ func (a *Admin) Close() { a.wg.Wait() }
 // knows that they are gone. The errors are in the order of names.
 func (a *Admin) DeleteTopics(ctx context.Context, names []string, timeout time.Duration) []error {
 	errs := make([]error, len(names))
-	if !a.active() {
+	if !a.o.Controller.Active() {
 		return fill(errs, protocol.NotController)
 	}
 	if !a.o.Config().Broker.DeleteTopics {
 		return fill(errs, protocol.TopicDeletionDisabled)
 	}
 	im := a.o.Image()
-	gone := map[string]kafka.TopicID{}
-	results := map[string]error{} // a name given twice is deleted once and answered twice
-	for i, name := range names {
-		if _, done := results[name]; !done {
-			t := im.Topic(name)
-			if results[name] = a.o.Controller.DeleteTopic(ctx, name); results[name] == nil && t != nil {
-				gone[name] = t.ID
-			}
+	once := slices.Compact(slices.Sorted(slices.Values(names))) // a name given twice is answered twice
+	results, gone := map[string]error{}, map[string]kafka.TopicID{}
+	for i, err := range a.o.Controller.DeleteTopics(ctx, once) {
+		results[once[i]] = err
+		if t := im.Topic(once[i]); err == nil && t != nil {
+			gone[t.Name] = t.ID
 		}
+	}
+	for i, name := range names {
 		errs[i] = results[name]
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -100,12 +102,6 @@ func (a *Admin) DeleteTopics(ctx context.Context, names []string, timeout time.D
 		}
 	}
 	return errs
-}
-
-// active reports whether this broker is the controller now.
-func (a *Admin) active() bool {
-	_, ok := a.o.Controller.Epoch()
-	return ok
 }
 
 // awaitTopics waits until the partitions of topics have live leaders and this

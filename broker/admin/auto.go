@@ -74,7 +74,7 @@ func (a *Admin) AutoCreate(ctx context.Context, topic string) error {
 	defer leave()
 	// At start, somebody may ask before the election is over.
 	err := a.o.AwaitImage(ctx, func(im *cluster.Image) bool { return im.LiveController() != kafka.NoBroker })
-	if err != nil || !a.active() {
+	if err != nil || !a.o.Controller.Active() {
 		return protocol.LeaderNotAvailable
 	}
 	if a.o.Image().Topic(topic) == nil {

@@ -37,18 +37,12 @@ type ConfigValue struct {
 	Value *string
 }
 
-// Created is what became of a TopicSpec; on an error only Err means something.
-type Created struct {
-	cluster.Made
-	Err error
-}
-
 // CreateTopics makes topics and waits, at most for timeout, until their leaders
 // serve. timeout 0 or less does not wait and reports REQUEST_TIMED_OUT, as
 // Apache Kafka does. The results are in the order of specs.
-func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, timeout time.Duration, validateOnly bool) []Created {
-	out := make([]Created, len(specs))
-	if !a.active() {
+func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, timeout time.Duration, validateOnly bool) []cluster.CreatedTopic {
+	out := make([]cluster.CreatedTopic, len(specs))
+	if !a.o.Controller.Active() {
 		for i := range out {
 			out[i].Err = protocol.NotController
 		}
@@ -58,14 +52,23 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, timeout tim
 	for _, s := range specs {
 		count[s.Name]++
 	}
-	var made []string
+	var asked []cluster.NewTopic
+	var at []int // index in specs of each asked
 	for i := range specs {
 		t, err := a.permit(&specs[i], count[specs[i].Name] > 1)
-		if err == nil {
-			out[i].Made, err = a.o.Controller.CreateTopic(ctx, t, validateOnly, true)
+		if err != nil {
+			out[i].Err = err
+			continue
 		}
-		if out[i].Err = err; err == nil {
-			made = append(made, t.Name)
+		asked, at = append(asked, t), append(at, i)
+	}
+	if len(asked) == 0 {
+		return out
+	}
+	var made []string
+	for j, c := range a.o.Controller.CreateTopics(ctx, asked, validateOnly) {
+		if out[at[j]] = c; c.Err == nil {
+			made = append(made, asked[j].Name)
 		}
 	}
 	if validateOnly || len(made) == 0 {
@@ -77,7 +80,7 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, timeout tim
 		defer cancel()
 		waited = timedOut(a.awaitTopics(wait, made))
 	}
-	for i := range out {
+	for _, i := range at {
 		if out[i].Err == nil {
 			out[i].Err = waited
 		}
@@ -143,8 +146,8 @@ func (a *Admin) topicConfig(values []ConfigValue) (map[string]string, error) {
 
 // assignment checks a manual placement. That its brokers live is, as in Apache
 // Kafka, not asked.
-func assignment(of []Assigned) (map[int32][]kafka.BrokerID, error) {
-	out := make(map[int32][]kafka.BrokerID, len(of))
+func assignment(of []Assigned) ([][]kafka.BrokerID, error) {
+	out := make([][]kafka.BrokerID, len(of))
 	for _, p := range of {
 		if p.Partition < 0 || int(p.Partition) >= len(of) || out[p.Partition] != nil {
 			return nil, protocol.Fail(protocol.InvalidReplicaAssignment, "partitions should be a consecutive 0-based integer sequence")

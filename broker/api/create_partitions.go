@@ -5,16 +5,16 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"barnabas/cluster"
+	"barnabas/broker/admin"
 	"barnabas/internal/kafka"
 )
 
 // createPartitions, versions 0 to 3. v2: flexible.
 func (a *API) createPartitions(ctx context.Context, _ *Call, req *kmsg.CreatePartitionsRequest) *kmsg.CreatePartitionsResponse {
-	of := make([]cluster.NewPartitions, len(req.Topics))
+	of := make([]admin.Extension, len(req.Topics))
 	for i := range req.Topics {
 		t := &req.Topics[i]
-		of[i] = cluster.NewPartitions{Topic: t.Topic, Count: t.Count}
+		of[i] = admin.Extension{Topic: t.Topic, Total: t.Count}
 		if t.Assignment != nil {
 			of[i].Assignment = make([][]kafka.BrokerID, len(t.Assignment))
 			for j := range t.Assignment {

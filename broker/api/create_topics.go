@@ -15,9 +15,9 @@ import (
 
 // Topics makes, extends and deletes topics; *admin.Admin is it.
 type Topics interface {
-	CreateTopics(ctx context.Context, specs []admin.TopicSpec, timeout time.Duration, validateOnly bool) []admin.Created
+	CreateTopics(ctx context.Context, specs []admin.TopicSpec, timeout time.Duration, validateOnly bool) []cluster.CreatedTopic
 	DeleteTopics(ctx context.Context, names []string, timeout time.Duration) []error
-	CreatePartitions(ctx context.Context, of []cluster.NewPartitions, timeout time.Duration, validateOnly bool) []error
+	CreatePartitions(ctx context.Context, of []admin.Extension, timeout time.Duration, validateOnly bool) []error
 	// AutoCreate makes a topic that somebody asked for before it existed.
 	AutoCreate(ctx context.Context, topic string) error
 }
@@ -51,7 +51,7 @@ func (a *API) createTopics(ctx context.Context, _ *Call, req *kmsg.CreateTopicsR
 	return resp
 }
 
-func (a *API) createdTopic(s *admin.TopicSpec, made *admin.Created) kmsg.CreateTopicsResponseTopic {
+func (a *API) createdTopic(s *admin.TopicSpec, made *cluster.CreatedTopic) kmsg.CreateTopicsResponseTopic {
 	out := kmsg.NewCreateTopicsResponseTopic()
 	out.Topic, out.NumPartitions, out.ReplicationFactor = s.Name, -1, -1
 	if made.Err != nil {
