@@ -44,10 +44,10 @@ func startReader(b *broker, topic, group string) *reader {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	r.client = b.client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.BlockRebalanceOnPoll(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.OnPartitionsAssigned(note(true)), kgo.OnPartitionsRevoked(note(false)), kgo.OnPartitionsLost(note(false)))
 	r.done.Go(func() { r.poll(ctx) })
-	b.t.Cleanup(func() { cancel(); r.client.AllowRebalance(); r.client.CloseAllowingRebalance(); r.done.Wait() })
+	b.t.Cleanup(r.leave)
 	return r
 }
 
@@ -70,14 +70,13 @@ func (r *reader) poll(ctx context.Context) {
 				r.mu.Unlock()
 			}
 		}
-		r.client.AllowRebalance()
 	}
 }
 
 // leave ends the member; the group notices at once.
 func (r *reader) leave() {
 	r.cancel()
-	r.client.CloseAllowingRebalance()
+	r.client.Close()
 	r.done.Wait()
 }
 

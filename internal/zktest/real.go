@@ -96,7 +96,8 @@ func launch(java, dir string) (*realServer, error) {
 	return &realServer{addr: addr, proc: p}, nil
 }
 
-// askOK sends ruok.
+// askOK wants the answer to srvr that only a server gives that takes sessions;
+// ruok is answered before.
 func askOK(addr string) error {
 	c, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
@@ -104,12 +105,12 @@ func askOK(addr string) error {
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(time.Second))
-	if _, err := io.WriteString(c, "ruok"); err != nil {
+	if _, err := io.WriteString(c, "srvr"); err != nil {
 		return err
 	}
-	b, err := io.ReadAll(io.LimitReader(c, 4))
-	if err != nil || string(b) != "imok" {
-		return fmt.Errorf("ruok answered %q, %v", b, err)
+	b, err := io.ReadAll(io.LimitReader(c, 64<<10))
+	if err != nil || !strings.Contains(string(b), "Mode: standalone") {
+		return fmt.Errorf("srvr answered %q, %v", b, err)
 	}
 	return nil
 }

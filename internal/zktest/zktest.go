@@ -63,20 +63,33 @@ func Chroot(t testing.TB, addr string) string {
 // before.
 func Dial(t testing.TB, addr string) *zk.Conn {
 	t.Helper()
-	c, events, err := zk.Connect([]string{addr}, 10*time.Second, zk.WithLogger(quiet{}))
-	if err != nil {
-		t.Fatal(err)
+	// A handshake that is not answered would be waited for longer than a test
+	// likes to: rather begin anew.
+	for range 6 {
+		c, events, err := zk.Connect([]string{addr}, 10*time.Second, zk.WithLogger(quiet{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if awaitSession(events) {
+			t.Cleanup(c.Close)
+			return c
+		}
+		c.Close()
 	}
-	t.Cleanup(c.Close)
-	deadline := time.After(30 * time.Second)
+	t.Fatalf("no session at %s", addr)
+	return nil
+}
+
+func awaitSession(events <-chan zk.Event) bool {
+	deadline := time.After(5 * time.Second)
 	for {
 		select {
 		case e := <-events:
 			if e.State == zk.StateHasSession {
-				return c
+				return true
 			}
 		case <-deadline:
-			t.Fatalf("no session at %s after 30 s", addr)
+			return false
 		}
 	}
 }
