@@ -326,3 +326,10 @@ func (e *Edit) needIDs() {
 		e.ownIDs = true
 	}
 }
+
+// Apply is an Edit with one entry.
+func (im *Image) Apply(number int64, en *Entry, czxid int64) (*Image, []Change) {
+	e := NewEdit(im)
+	e.Apply(number, en, czxid)
+	return e.Publish()
+}
