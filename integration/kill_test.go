@@ -98,7 +98,7 @@ func (l *load) lap() time.Duration {
 // and again, while idempotent producers write: nothing acknowledged is lost,
 // doubled or moved, and nobody waits for the session of the dead process.
 func TestKillUnderLoad(t *testing.T) {
-	b := newBroker(t)
+	b := newBroker(t, "log.segment.bytes=65536", "log.index.interval.bytes=1024")
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	const topic, partitions = "load", 3
@@ -124,7 +124,7 @@ func TestKillUnderLoad(t *testing.T) {
 	for range kills {
 		b.proc.Kill()
 		b.start()
-		progress(300)
+		progress(1000)
 		gaps = append(gaps, l.lap())
 	}
 	close(l.stop)

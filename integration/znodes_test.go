@@ -166,10 +166,11 @@ func TestDeletingControllerElectsAgain(t *testing.T) {
 	b := newBroker(t)
 	addr, root, _ := strings.Cut(b.zk, "/")
 	c := zktest.Dial(t, addr)
-	_, before, err := c.Get("/" + root + "/controller")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var before *zk.Stat
+	eventually(t, 20*time.Second, "a first controller", func() (err error) {
+		_, before, err = c.Get("/" + root + "/controller")
+		return err
+	})
 	zkCLI(t, addr, "delete", "/"+root+"/controller")
 	eventually(t, 20*time.Second, "a new controller of epoch 2", func() error {
 		_, st, err := c.Get("/" + root + "/controller")
