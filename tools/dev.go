@@ -93,7 +93,7 @@ func (t *tool) dev(ctx context.Context, f *devFlags) (err error) {
 	for _, w := range warnings {
 		logger.Warn(w.Text)
 	}
-	checkFileLimit(logger)
+	checkFileLimit(logger, enoughDevFiles)
 	b, err := t.start(ctx, config, logger)
 	if ctx.Err() != nil && b == nil {
 		return nil // Ctrl-C during the start

@@ -6,13 +6,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// enoughFiles is where the warning ends. A broker holds about two descriptors
-// for each segment that is read or written and one for each connection.
-const enoughFiles = 65_536
+// Open files from which there is no warning: for a broker among others, which
+// holds about two for each segment that is read or written and one for each
+// connection, and for one on a desk.
+const (
+	enoughFiles    = 65_536
+	enoughDevFiles = 4_096
+)
 
 // checkFileLimit raises the limit of open files to what may be had, and warns
-// when that is little.
-func checkFileLimit(logger *slog.Logger) {
+// when that is below enough.
+func checkFileLimit(logger *slog.Logger, enough uint64) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return
@@ -23,8 +27,8 @@ func checkFileLimit(logger *slog.Logger) {
 			limit = raised
 		}
 	}
-	if limit.Cur < enoughFiles {
+	if limit.Cur < enough {
 		logger.Warn("few files may be open; a broker needs some for each partition and one for each connection. Raise it by ulimit -n or LimitNOFILE in the systemd unit",
-			"allowed", limit.Cur, "advised", enoughFiles)
+			"allowed", limit.Cur, "advised", enough)
 	}
 }

@@ -68,7 +68,7 @@ func (t *tool) server(ctx context.Context, path string, f *serverFlags) error {
 	for _, w := range warnings {
 		logger.Warn(w.Text)
 	}
-	checkFileLimit(logger)
+	checkFileLimit(logger, enoughFiles)
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	b, err := t.start(ctx, config, logger)

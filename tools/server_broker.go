@@ -8,6 +8,7 @@ import (
 	"barnabas/conf"
 )
 
+// startBroker starts a real broker; tests put a pretended one in its place.
 func startBroker(ctx context.Context, c *conf.Config, logger *slog.Logger) (instance, error) {
 	b, err := broker.Start(ctx, broker.Options{Config: c, Logger: logger, Version: version()})
 	if err != nil {
