@@ -163,7 +163,7 @@ func (b *Broker) build(ctx context.Context) error {
 		},
 	})
 	b.control = controller.New(controller.Options{
-		BrokerID: b.id, Client: b.zk, Metadata: b.metadata, Logger: b.logger,
+		BrokerID: b.id, Client: b.zk, Metadata: b.metadata, KeepTopics: !b.o.Config.Broker.DeleteTopics, Logger: b.logger,
 		Unclean: func() bool { return b.config.Load().Controller.UncleanElection },
 	})
 	b.events.add(b.control.OnEvent, b.control.OnState)
