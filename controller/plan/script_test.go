@@ -1,0 +1,188 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+
+	"barnabas/cluster"
+	"barnabas/internal/kafka"
+	"barnabas/zkpaths"
+)
+
+// script is a cluster whose steps are applied as soon as they are planned.
+type script struct {
+	im   *cluster.Image
+	zxid int64
+	ctl  Controller
+	live map[kafka.BrokerID]*cluster.Broker
+	ids  byte
+}
+
+// TestScripts runs the scenarios of testdata. Commands:
+//
+//	brokers          lines "id [rack=r] [crashed]": the registrations that exist; one
+//	                 that was there keeps its epoch, "again" is a new registration
+//	create NAME      lines "partition: replicas": a topic; argument unclean, config=version
+//	extend NAME      the same for more partitions
+//	adopt NAME       the same for a topic made by hand; arguments version=n, id
+//	settle           elects; argument skip=NAME
+//	place            nodes=1,2:rack,... from, count, rf, start, shift
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		s := &script{im: cluster.Empty(), zxid: 100, ctl: Controller{ID: 1, Epoch: 5}, live: map[kafka.BrokerID]*cluster.Broker{}}
+		datadriven.RunTest(t, path, s.run)
+	})
+}
+
+func (s *script) run(t *testing.T, d *datadriven.TestData) string {
+	s.zxid += 10
+	switch d.Cmd {
+	case "brokers":
+		s.register(d)
+		return s.carryOut(Brokers(s.im, s.live))
+	case "settle":
+		var skip string
+		d.MaybeScanArgs(t, "skip", &skip)
+		return s.carryOut(s.ctl.Settle(s.im, func(name string) bool { return name == skip }))
+	case "create":
+		s.ids++
+		n := NewTopic{Name: d.CmdArgs[0].Key, ID: kafka.TopicID{s.ids}, Assignment: assigned(d.Input), Config: map[string]string{}, ConfigVersion: -1}
+		if d.HasArg("unclean") {
+			n.Config[uncleanKey] = "true"
+		}
+		if d.HasArg("config") {
+			var v int
+			d.ScanArgs(t, "config", &v)
+			n.ConfigVersion = int32(v)
+		}
+		return s.carryOut(s.ctl.CreateTopic(s.im, n))
+	case "extend":
+		return s.carryOut(s.ctl.AddPartitions(s.im, s.im.Topic(d.CmdArgs[0].Key), assigned(d.Input)))
+	case "adopt":
+		s.ids++
+		f := FoundTopic{Name: d.CmdArgs[0].Key, Assignment: &zkpaths.Assignment{Partitions: assigned(d.Input)}, ConfigVersion: -1, NewID: kafka.TopicID{s.ids}}
+		var v int
+		if d.MaybeScanArgs(t, "version", &v); s.im.Topic(f.Name) != nil && d.HasArg("id") {
+			f.Assignment.ID = s.im.Topic(f.Name).ID
+		}
+		f.Version = int32(v)
+		return s.carryOut(s.ctl.Adopt(s.im, f, d.HasArg("repair")))
+	case "place":
+		return place(t, d)
+	}
+	return "unknown command"
+}
+
+func (s *script) register(d *datadriven.TestData) {
+	old := s.live
+	s.live = map[kafka.BrokerID]*cluster.Broker{}
+	for line := range strings.Lines(d.Input) {
+		words := strings.Fields(line)
+		n, _ := strconv.Atoi(words[0])
+		id := kafka.BrokerID(n)
+		b := old[id]
+		if b == nil || slices.Contains(words, "again") {
+			s.zxid++
+			b = &cluster.Broker{ID: id, Epoch: kafka.BrokerEpoch(s.zxid), Zxid: s.zxid, Crashed: slices.Contains(words, "crashed")}
+		}
+		s.live[id] = b
+	}
+}
+
+// assigned reads lines "partition: broker broker".
+func assigned(text string) map[int32][]kafka.BrokerID {
+	out := map[int32][]kafka.BrokerID{}
+	for line := range strings.Lines(text) {
+		p, list, _ := strings.Cut(line, ":")
+		n, _ := strconv.Atoi(p)
+		out[int32(n)] = []kafka.BrokerID{}
+		for _, w := range strings.Fields(list) {
+			id, _ := strconv.Atoi(w)
+			out[int32(n)] = append(out[int32(n)], kafka.BrokerID(id))
+		}
+	}
+	return out
+}
+
+// carryOut shows steps, and moves the image as their entries would.
+func (s *script) carryOut(steps []Step) string {
+	var b strings.Builder
+	for _, st := range steps {
+		s.zxid++
+		e := &cluster.Entry{Epoch: s.ctl.Epoch, Brokers: st.Brokers, Topics: st.Topics}
+		for _, x := range st.States {
+			e.States = append(e.States, cluster.EntryStates{Topic: x.Topic, ID: cluster.TopicIDText(x.ID), Partitions: []cluster.EntryState{x.EntryState}})
+		}
+		s.im, _ = s.im.Apply(s.im.Next, e, s.zxid)
+		for _, op := range st.Ops {
+			fmt.Fprintf(&b, "%s %s", op.Kind, op.Path)
+			if op.Kind == Set || op.Kind == Check || op.Kind == Delete {
+				fmt.Fprintf(&b, " v%d", op.Version)
+			}
+			fmt.Fprintln(&b)
+		}
+		for _, x := range st.Brokers {
+			fmt.Fprintf(&b, "  entry: broker %d %s epoch %d\n", x.ID, x.State, x.Epoch)
+		}
+		for _, x := range st.Topics {
+			fmt.Fprintf(&b, "  entry: topic %s %s v%d partitions %v", x.Name, x.Change, x.ZnodeVersion, slices.Sorted(maps.Keys(x.Partitions)))
+			if len(x.Gone) > 0 {
+				fmt.Fprintf(&b, " gone %v", x.Gone)
+			}
+			if x.Config != nil {
+				fmt.Fprintf(&b, " config v%d %v", x.Config.ZnodeVersion, x.Config.Values)
+			}
+			fmt.Fprintln(&b)
+		}
+		for _, x := range st.States {
+			fmt.Fprintf(&b, "  entry: %s-%d leader %d epoch %d isr %v v%d", x.Topic, x.Partition, x.Leader, x.LeaderEpoch, x.ISR, x.ZnodeVersion)
+			if x.Recovering {
+				b.WriteString(" recovering")
+			}
+			fmt.Fprintln(&b)
+		}
+	}
+	if b.Len() == 0 {
+		return "nothing\n"
+	}
+	return b.String()
+}
+
+func place(t *testing.T, d *datadriven.TestData) string {
+	var from, count, rf, start, shift int
+	d.MaybeScanArgs(t, "from", &from)
+	d.ScanArgs(t, "count", &count)
+	d.ScanArgs(t, "rf", &rf)
+	d.MaybeScanArgs(t, "start", &start)
+	d.MaybeScanArgs(t, "shift", &shift)
+	var nodes []Node
+	for _, w := range strings.Fields(d.Input) {
+		id, rack, _ := strings.Cut(w, ":")
+		n, _ := strconv.Atoi(id)
+		nodes = append(nodes, Node{kafka.BrokerID(n), rack})
+	}
+	got := Place(nodes, int32(from), int32(count), rf, start, shift)
+	var b strings.Builder
+	for _, p := range slices.Sorted(maps.Keys(got)) {
+		fmt.Fprintf(&b, "%d: %v\n", p, got[p])
+	}
+	return b.String()
+}
+
+func TestNodesWithSomeRacks(t *testing.T) {
+	e := &cluster.Entry{Brokers: []cluster.EntryBroker{{ID: 1, Epoch: 1, State: cluster.Up, Rack: "a"}, {ID: 2, Epoch: 2, State: cluster.Up}}}
+	im, _ := cluster.Empty().Apply(0, e, 5)
+	if _, err := Nodes(im, true); !errors.Is(err, ErrRacks) {
+		t.Errorf("got %v", err)
+	}
+	if got, err := Nodes(im, false); err != nil || got[0].Rack != "" {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
