@@ -11,6 +11,7 @@ import (
 
 	"barnabas/broker/admin"
 	"barnabas/broker/api"
+	"barnabas/broker/dynamic"
 	"barnabas/broker/group"
 	"barnabas/broker/metadata"
 	"barnabas/broker/producerid"
@@ -60,6 +61,7 @@ type Broker struct {
 	groups    *group.Coordinator
 	finder    *group.Finder
 	admin     *admin.Admin
+	dynamic   *dynamic.Watcher
 	ids       *producerid.Allocator
 	api       *api.API
 

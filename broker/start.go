@@ -9,6 +9,7 @@ import (
 
 	"barnabas/broker/admin"
 	"barnabas/broker/api"
+	"barnabas/broker/dynamic"
 	"barnabas/broker/group"
 	"barnabas/broker/metadata"
 	"barnabas/broker/producerid"
@@ -179,6 +180,17 @@ func (b *Broker) build(ctx context.Context) error {
 		Logger: b.logger,
 	})
 	b.events.add(nil, b.registrar.SessionChanged)
+	b.dynamic = dynamic.New(dynamic.Options{
+		Client: b.zk, BrokerID: b.id, Static: b.o.Config, Logger: b.logger,
+		OnConfig: func(c *conf.Config) {
+			b.config.Store(c)
+			b.replicas.Reconfigure()
+		},
+	})
+	b.events.add(b.dynamic.OnEvent, b.dynamic.OnState)
+	if err := b.dynamic.Load(ctx); err != nil {
+		return fmt.Errorf("broker: reading dynamic configs: %w", err)
+	}
 	b.admin = admin.New(b.ctx, admin.Options{
 		Controller: b.control, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor, AwaitLeading: b.replicas.AwaitLeading,
 		Config: b.config.Load, Logger: b.logger,
@@ -191,6 +203,7 @@ func (b *Broker) build(ctx context.Context) error {
 		return err
 	}
 	b.buildAPI()
+	b.run("the dynamic configs", b.dynamic.Run)
 	b.run("the log directories", b.watchDirs)
 	b.run("the logs", b.logs.Run)
 	b.run("the replicas", b.replicas.Run)

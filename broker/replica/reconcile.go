@@ -146,6 +146,15 @@ func (m *Manager) Follow(im *cluster.Image, changes []cluster.Change) {
 	m.queue.put(im, tps)
 }
 
+// Reconfigure gives all logs the options that their topics have by now.
+func (m *Manager) Reconfigure() {
+	var tps []kafka.TopicPartition
+	for _, p := range m.all() {
+		tps = append(tps, p.tp)
+	}
+	m.queue.again(tps)
+}
+
 // Idle reports whether every partition is where the newest image wants it.
 func (m *Manager) Idle() bool { return m.queue.idle() }
 
