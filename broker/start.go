@@ -141,6 +141,30 @@ func (b *Broker) identify(ctx context.Context) error {
 
 // build makes the rooms that need to know who we are, and loads the image.
 func (b *Broker) build(ctx context.Context) error {
+	b.buildReplicas()
+	b.buildMembership()
+	if err := b.buildDynamic(ctx); err != nil {
+		return err
+	}
+	b.buildAdmin()
+	if err := b.buildGroups(); err != nil {
+		return err
+	}
+	b.buildAPI()
+	b.run("the dynamic configs", b.dynamic.Run)
+	b.run("the log directories", b.watchDirs)
+	b.run("the logs", b.logs.Run)
+	b.run("the replicas", b.replicas.Run)
+	b.run("the image of the cluster", b.metadata.Run)
+	select {
+	case <-b.metadata.Loaded():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("broker: loading the cluster's state from ZooKeeper: %w", context.Cause(ctx))
+	}
+}
+
+func (b *Broker) buildReplicas() {
 	b.replicas = replica.NewManager(replica.Options{
 		Self: b.id, Logs: b.logs, Logger: b.logger,
 		Topic: func(overrides map[string]string) (int, log.Options) {
@@ -163,6 +187,10 @@ func (b *Broker) build(ctx context.Context) error {
 			}
 		},
 	})
+}
+
+// buildMembership makes the controller and the keeper of the registration.
+func (b *Broker) buildMembership() {
 	b.control = controller.New(controller.Options{
 		BrokerID: b.id, Client: b.zk, Metadata: b.metadata, KeepTopics: !b.o.Config.Broker.DeleteTopics, Logger: b.logger,
 		Unclean: func() bool { return b.config.Load().Controller.UncleanElection },
@@ -180,6 +208,9 @@ func (b *Broker) build(ctx context.Context) error {
 		Logger: b.logger,
 	})
 	b.events.add(nil, b.registrar.SessionChanged)
+}
+
+func (b *Broker) buildDynamic(ctx context.Context) error {
 	b.dynamic = dynamic.New(dynamic.Options{
 		Client: b.zk, BrokerID: b.id, Static: b.o.Config, Logger: b.logger,
 		OnConfig: func(c *conf.Config) {
@@ -191,6 +222,10 @@ func (b *Broker) build(ctx context.Context) error {
 	if err := b.dynamic.Load(ctx); err != nil {
 		return fmt.Errorf("broker: reading dynamic configs: %w", err)
 	}
+	return nil
+}
+
+func (b *Broker) buildAdmin() {
 	b.admin = admin.New(b.ctx, admin.Options{
 		Controller: b.control, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor, AwaitLeading: b.replicas.AwaitLeading,
 		Config: b.config.Load, Logger: b.logger,
@@ -199,21 +234,6 @@ func (b *Broker) build(ctx context.Context) error {
 		epoch, _ := b.registrar.Epoch()
 		return b.control.AllocateProducerIDs(ctx, b.id, epoch)
 	})
-	if err := b.buildGroups(); err != nil {
-		return err
-	}
-	b.buildAPI()
-	b.run("the dynamic configs", b.dynamic.Run)
-	b.run("the log directories", b.watchDirs)
-	b.run("the logs", b.logs.Run)
-	b.run("the replicas", b.replicas.Run)
-	b.run("the image of the cluster", b.metadata.Run)
-	select {
-	case <-b.metadata.Loaded():
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("broker: loading the cluster's state from ZooKeeper: %w", context.Cause(ctx))
-	}
 }
 
 func (b *Broker) buildGroups() error {

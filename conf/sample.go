@@ -51,7 +51,7 @@ func starts(name string) (value, why string) {
 	case "listeners":
 		return `"PLAINTEXT://:9092"`, ""
 	case "log.dirs":
-		return `"barnabas-data/broker-0"`, ""
+		return `"barnabas-data/server"`, ""
 	case "offsets.topic.replication.factor", "transaction.state.log.replication.factor", "transaction.state.log.min.isr":
 		return "1", "One broker has one replica. Delete this line as soon as there are three brokers."
 	case "group.initial.rebalance.delay.ms":
