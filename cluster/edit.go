@@ -125,6 +125,9 @@ func (e *Edit) Apply(number int64, en *Entry, czxid int64) {
 	for i := range en.Brokers {
 		e.applyBroker(&en.Brokers[i], czxid)
 	}
+	if en.AllBrokers {
+		e.dropUnnamed(en.Brokers, czxid)
+	}
 	for i := range en.Topics {
 		e.applyTopic(&en.Topics[i], czxid)
 	}
@@ -144,6 +147,16 @@ func (e *Edit) applyBroker(b *EntryBroker, czxid int64) {
 			nb.Endpoints[i] = Endpoint(ep)
 		}
 		e.putBroker(nb)
+	}
+}
+
+// dropUnnamed takes down the brokers that a complete list does not name.
+func (e *Edit) dropUnnamed(named []EntryBroker, czxid int64) {
+	for _, b := range e.im.Brokers() {
+		is := func(n EntryBroker) bool { return n.ID == b.ID }
+		if b.Zxid < czxid && !slices.ContainsFunc(named, is) {
+			e.applyDown(&EntryBroker{ID: b.ID, Epoch: b.Epoch}, czxid)
+		}
 	}
 }
 

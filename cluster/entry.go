@@ -38,9 +38,13 @@ type Entry struct {
 	Begins bool   `json:"begins,omitempty"`
 	Reason Reason `json:"reason"`
 
-	Brokers []EntryBroker `json:"brokers,omitempty"`
-	Topics  []EntryTopic  `json:"topics,omitempty"`
-	States  []EntryStates `json:"states,omitempty"`
+	// AllBrokers says that Brokers is complete: who is not in it is down. A new
+	// controller tells so once, since others may have missed what happened while
+	// there was none.
+	AllBrokers bool          `json:"all_brokers,omitempty"`
+	Brokers    []EntryBroker `json:"brokers,omitempty"`
+	Topics     []EntryTopic  `json:"topics,omitempty"`
+	States     []EntryStates `json:"states,omitempty"`
 }
 
 // Token is unique among all entries: no session writes the same counter twice.

@@ -17,8 +17,8 @@ type Image struct {
 	Log int64
 	// Next is the number of the first entry that is not applied yet.
 	Next int64
-	// Zxid is the czxid of the last entry applied, or the zxid up to which the
-	// load was complete.
+	// Zxid is the czxid of the last entry applied, or of the last that was there
+	// when the load began. What has a larger one was not told by any entry.
 	Zxid int64
 	// Controller wrote the last "epoch begins"; NoBroker if none is known.
 	Controller kafka.BrokerID

@@ -43,7 +43,13 @@ func (w *world) step() {
 	w.entries, w.czxids = append(w.entries, e), append(w.czxids, w.zxid)
 	name := string(rune('a' + w.rng.IntN(3)))
 	t := w.topics[name]
-	switch w.rng.IntN(8) {
+	switch w.rng.IntN(9) {
+	case 8:
+		e.AllBrokers = true
+		for _, id := range slices.Sorted(maps.Keys(w.brokers)) {
+			b := w.brokers[id]
+			e.Brokers = append(e.Brokers, EntryBroker{ID: id, Epoch: b.Epoch, State: Up, Rack: b.Rack})
+		}
 	case 0, 1:
 		w.moveBroker(e)
 	case 2, 3:

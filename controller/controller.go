@@ -81,6 +81,7 @@ type reign struct {
 	session   int64
 	lastNote  int64 // the last /config/changes notification taken
 	ready     bool
+	born      map[kafka.BrokerID]int64 // see plan.Controller
 	purgedAt  time.Time
 }
 

@@ -248,8 +248,9 @@ func TestOperatorAtZkCli(t *testing.T) {
 
 func TestDeathAndBirth(t *testing.T) {
 	zktest.Both(t, func(t *testing.T, connect string) {
-		one, two := startNode(t, connect, 1), startNode(t, connect, 2)
+		one := startNode(t, connect, 1)
 		one.awaitReign()
+		two := startNode(t, connect, 2)
 		one.await("both", func(im *cluster.Image) bool { return im.Alive(1) && im.Alive(2) })
 		one.create(cluster.NewTopic{Name: "r", Assignment: [][]kafka.BrokerID{{2, 1}, {1, 2}}})
 		two.await("r", led("r", 2))

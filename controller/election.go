@@ -69,7 +69,7 @@ func (c *Controller) stand(ctx context.Context) error {
 	default:
 		return err
 	}
-	c.reign = &reign{epoch: epoch + 1, zkVersion: version, session: id, lastNote: -1}
+	c.reign = &reign{epoch: epoch + 1, zkVersion: version, session: id, lastNote: -1, born: map[kafka.BrokerID]int64{}}
 	c.log.Info("elected as the controller", "epoch", epoch+1)
 	if err := c.takeOver(ctx); err != nil {
 		if r := c.reign; r != nil {
@@ -142,14 +142,19 @@ func (c *Controller) abdicate(ctx context.Context, r *reign) {
 // rest of the log, the beginning of the epoch, who is alive, leaders for what
 // follows from it. Everything else is looked at afterwards, as events.
 func (c *Controller) takeOver(ctx context.Context) error {
-	if _, err := c.meta.CatchUp(ctx, true); err != nil {
+	im, err := c.meta.CatchUp(ctx, true)
+	if err != nil {
 		return err
 	}
+	horizon := im.Zxid
 	begin := &cluster.Entry{Begins: true, Reason: cluster.Reason{Code: "epoch-begins"}}
 	if _, err := c.commit(ctx, nil, begin); err != nil {
 		return err
 	}
-	if err := c.lookAtBrokers(ctx); err != nil {
+	if err := c.announce(ctx, horizon); err != nil {
+		return err
+	}
+	if err := c.lookAtBrokersAnd(ctx, true); err != nil {
 		return err
 	}
 	c.reign.ready = true
@@ -164,9 +169,22 @@ func (c *Controller) takeOver(ctx context.Context) error {
 	return nil
 }
 
-// lookAtBrokers reads all registrations, with watches, tells the log what is
-// new, and then elects.
-func (c *Controller) lookAtBrokers(ctx context.Context) error {
+// announce tells the log what was written since its last entry. What is edited
+// meanwhile is found and taken by the events that follow.
+func (c *Controller) announce(ctx context.Context, horizon int64) error {
+	err := c.write(ctx, cluster.Reason{Code: "found-at-takeover"}, plan.Announce(c.meta.Current(), horizon))
+	var x *conflict
+	if errors.As(err, &x) && x.topic != "" {
+		return c.repair(ctx, x.topic)
+	}
+	return err
+}
+
+func (c *Controller) lookAtBrokers(ctx context.Context) error { return c.lookAtBrokersAnd(ctx, false) }
+
+// lookAtBrokersAnd reads all registrations, with watches, tells the log what is
+// new (with all: all of them), and then elects.
+func (c *Controller) lookAtBrokersAnd(ctx context.Context, all bool) error {
 	names, _, err := c.zk.ChildrenW(ctx, zkpaths.BrokerIDs)
 	if err != nil {
 		return err
@@ -190,9 +208,14 @@ func (c *Controller) lookAtBrokers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	steps := plan.Brokers(c.meta.Current(), registered)
+	steps, born := plan.Brokers(c.meta.Current(), registered, all)
 	if err := c.write(ctx, brokersReason(steps), steps); err != nil {
 		return err
+	}
+	for _, id := range born {
+		if b := c.meta.Current().Broker(id); b != nil {
+			c.reign.born[id] = b.Zxid
+		}
 	}
 	return c.settle(ctx)
 }

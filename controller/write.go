@@ -149,6 +149,7 @@ func entrySize(s *plan.Step) int {
 
 func addToEntry(e *cluster.Entry, s *plan.Step) {
 	e.Brokers = append(e.Brokers, s.Brokers...)
+	e.AllBrokers = e.AllBrokers || s.AllBrokers
 	e.Topics = append(e.Topics, s.Topics...)
 	for _, st := range s.States {
 		id := cluster.TopicIDText(st.ID)
@@ -258,7 +259,7 @@ func (c *Controller) readAllW(ctx context.Context, paths []string, fn func(i int
 
 // planner is the rule book of this reign.
 func (c *Controller) planner() plan.Controller {
-	return plan.Controller{ID: c.opts.BrokerID, Epoch: c.reign.epoch, Unclean: c.opts.Unclean()}
+	return plan.Controller{ID: c.opts.BrokerID, Epoch: c.reign.epoch, Unclean: c.opts.Unclean(), Born: c.reign.born}
 }
 
 // settle writes every state that must change with who is alive now. A topic that

@@ -53,17 +53,18 @@ func (r *Reader) apply(ctx context.Context, e *cluster.Edit, next int64) (int64,
 	}
 }
 
-// end is the number after the log's last entry, and the log's identity. Both
-// creations and deletions of children count in cversion.
-func (r *Reader) end(ctx context.Context) (next, log int64, err error) {
+// end is the number after the log's last entry, the log's identity, and the zxid
+// of the last entry or a little more. Both creations and deletions of children
+// count in cversion.
+func (r *Reader) end(ctx context.Context) (next, log, zxid int64, err error) {
 	st, ok, err := r.zk.Exists(ctx, zkpaths.MetadataChanges)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	if !ok {
-		return 0, 0, errReload
+		return 0, 0, 0, errReload
 	}
-	return (int64(st.Cversion) + int64(st.NumChildren)) / 2, st.Czxid, nil
+	return (int64(st.Cversion) + int64(st.NumChildren)) / 2, st.Czxid, st.Pzxid, nil
 }
 
 // reload reads everything: what is there, then the entries that were written
@@ -75,12 +76,12 @@ func (r *Reader) reload(ctx context.Context) error {
 	if _, err := r.zk.Create(ctx, zkpaths.MetadataChanges, nil, session.Persistent); err != nil && !errors.Is(err, session.ErrNodeExists) {
 		return err
 	}
-	next, log, err := r.end(ctx)
+	next, log, zxid, err := r.end(ctx)
 	if err != nil {
 		return err
 	}
 	e := cluster.NewEdit(cluster.Empty())
-	e.SetLog(log, next, 0)
+	e.SetLog(log, next, zxid)
 	l := &loader{r: r, ctx: ctx, edit: e}
 	if err := l.all(); err != nil {
 		return err
@@ -88,7 +89,7 @@ func (r *Reader) reload(ctx context.Context) error {
 	if _, err := r.apply(ctx, e, next); err != nil {
 		return err
 	}
-	if _, now, err := r.end(ctx); err != nil || now != log {
+	if _, now, _, err := r.end(ctx); err != nil || now != log {
 		return errors.Join(err, errReload)
 	}
 	im, _ := e.Publish()

@@ -226,7 +226,7 @@ func (r *Reader) readOn(ctx context.Context, im *cluster.Image) error {
 	if err != nil {
 		return err
 	}
-	end, log, err := r.end(ctx)
+	end, log, _, err := r.end(ctx)
 	switch {
 	case err != nil:
 		return err

@@ -66,7 +66,7 @@ func (c Controller) next(im *cluster.Image, t *cluster.Topic, p *cluster.Partiti
 	// since: it counts again only by a new leader epoch (coordination: deaths).
 	born := func(id kafka.BrokerID) bool {
 		b := im.Broker(id)
-		return b != nil && int64(b.Epoch) >= p.Zxid
+		return b != nil && p.Zxid < max(int64(b.Epoch), c.Born[id])
 	}
 	sound := func(id kafka.BrokerID) bool { return im.Alive(id) && !born(id) && !slices.Contains(p.Offline, id) }
 	if staying := filter(p.ISR, sound); len(staying) > 0 {
@@ -160,9 +160,10 @@ func filter(ids []kafka.BrokerID, keep func(kafka.BrokerID) bool) []kafka.Broker
 
 // Brokers compares the registrations that exist with the image: who vanished,
 // is new, was registered anew, or changed what it tells. The states that follow
-// from it are Settle's, on the image after these steps.
-func Brokers(im *cluster.Image, registered map[kafka.BrokerID]*cluster.Broker) []Step {
-	var st Step
+// from it are Settle's, on the image after these steps. With all it tells of all
+// that are registered, changed or not. born are the new registrations.
+func Brokers(im *cluster.Image, registered map[kafka.BrokerID]*cluster.Broker, all bool) (steps []Step, born []kafka.BrokerID) {
+	st := Step{AllBrokers: all}
 	for _, b := range im.Brokers() {
 		if registered[b.ID] == nil {
 			st.Brokers = append(st.Brokers, cluster.EntryBroker{ID: b.ID, Epoch: b.Epoch, State: cluster.Down})
@@ -170,16 +171,18 @@ func Brokers(im *cluster.Image, registered map[kafka.BrokerID]*cluster.Broker) [
 	}
 	for _, id := range slices.Sorted(maps.Keys(registered)) {
 		b, old := registered[id], im.Broker(id)
-		if old != nil && old.Epoch == b.Epoch && old.Zxid >= b.Zxid {
+		if old == nil || old.Epoch != b.Epoch {
+			born = append(born, id)
+		} else if old.Zxid >= b.Zxid && !all {
 			continue
 		}
 		stopping := old != nil && old.Epoch == b.Epoch && old.Stopping
 		st.Brokers = append(st.Brokers, entryBroker(b, stopping))
 	}
 	if len(st.Brokers) == 0 {
-		return nil
+		return nil, nil
 	}
-	return []Step{st}
+	return []Step{st}, born
 }
 
 func entryBroker(b *cluster.Broker, stopping bool) cluster.EntryBroker {

@@ -21,6 +21,10 @@ type Controller struct {
 	Epoch kafka.ControllerEpoch
 	// Unclean is the broker's unclean.leader.election.enable.
 	Unclean bool
+	// Born are the zxids at which this reign told the log of registrations: a
+	// state up to then was written without knowing of the birth, even if it is
+	// newer than the registration itself.
+	Born map[kafka.BrokerID]int64
 }
 
 // OpKind is the kind of a write.
@@ -51,8 +55,10 @@ type Op struct {
 type Step struct {
 	Ops     []Op
 	Brokers []cluster.EntryBroker
-	Topics  []cluster.EntryTopic
-	States  []State
+	// AllBrokers: see cluster.Entry.
+	AllBrokers bool
+	Topics     []cluster.EntryTopic
+	States     []State
 }
 
 // State is a new partition state for the entry.

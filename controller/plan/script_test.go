@@ -23,6 +23,8 @@ type script struct {
 	ctl  Controller
 	live map[kafka.BrokerID]*cluster.Broker
 	ids  byte
+
+	horizon int64
 }
 
 // TestScripts runs the scenarios of testdata. Commands:
@@ -32,11 +34,12 @@ type script struct {
 //	create NAME      lines "partition: replicas": a topic; argument unclean, config=version
 //	extend NAME      the same for more partitions
 //	adopt NAME       the same for a topic made by hand; arguments version=n, id
+//	load, announce   what was written after load is told to the log
 //	settle           elects; argument skip=NAME
 //	place            nodes=1,2:rack,... from, count, rf, start, shift
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		s := &script{im: cluster.Empty(), zxid: 100, ctl: Controller{ID: 1, Epoch: 5}, live: map[kafka.BrokerID]*cluster.Broker{}}
+		s := &script{im: cluster.Empty(), zxid: 100, ctl: Controller{ID: 1, Epoch: 5, Born: map[kafka.BrokerID]int64{}}, live: map[kafka.BrokerID]*cluster.Broker{}}
 		datadriven.RunTest(t, path, s.run)
 	})
 }
@@ -46,7 +49,17 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	switch d.Cmd {
 	case "brokers":
 		s.register(d)
-		return s.carryOut(Brokers(s.im, s.live))
+		steps, born := Brokers(s.im, s.live, d.HasArg("all"))
+		out := s.carryOut(steps)
+		for _, id := range born {
+			s.ctl.Born[id] = s.zxid
+		}
+		return out
+	case "announce":
+		return s.carryOut(Announce(s.im, s.horizon))
+	case "load": // as if the image was loaded now, the log having ended before
+		s.horizon = s.zxid
+		return "ok\n"
 	case "settle":
 		var skip string
 		d.MaybeScanArgs(t, "skip", &skip)
@@ -116,7 +129,7 @@ func (s *script) carryOut(steps []Step) string {
 	var b strings.Builder
 	for _, st := range steps {
 		s.zxid++
-		e := &cluster.Entry{Epoch: s.ctl.Epoch, Brokers: st.Brokers, Topics: st.Topics}
+		e := &cluster.Entry{Epoch: s.ctl.Epoch, Brokers: st.Brokers, AllBrokers: st.AllBrokers, Topics: st.Topics}
 		for _, x := range st.States {
 			e.States = append(e.States, cluster.EntryStates{Topic: x.Topic, ID: cluster.TopicIDText(x.ID), Partitions: []cluster.EntryState{x.EntryState}})
 		}

@@ -170,6 +170,52 @@ func adoptStates(t *cluster.Topic, id kafka.TopicID, f FoundTopic) []Step {
 	return steps
 }
 
+// Announce tells what was written after the last entry of the log, so by nobody
+// who told of it: the controller knows it by its load, others don't.
+func Announce(im *cluster.Image, horizon int64) []Step {
+	var steps []Step
+	for _, t := range sortedTopics(im) {
+		steps = append(steps, announceTopic(t, horizon)...)
+	}
+	return steps
+}
+
+func announceTopic(t *cluster.Topic, horizon int64) []Step {
+	var st Step
+	e := cluster.EntryTopic{Name: t.Name, ID: cluster.TopicIDText(t.ID), Change: cluster.Created}
+	if t.ID.IsZero() { // is adopted
+		return nil
+	}
+	if t.Zxid > horizon {
+		a := assignmentOf(t)
+		st.Ops = append(st.Ops, Op{Kind: Check, Path: zkpaths.TopicPath(t.Name), Version: t.Version})
+		e.Assigned, e.ZnodeVersion, e.Partitions, e.Adding, e.Removing = true, t.Version, a.Partitions, a.Adding, a.Removing
+	} else {
+		e.Change = cluster.Changed
+	}
+	if t.ConfigZxid > horizon {
+		st.Ops = append(st.Ops, Op{Kind: Check, Path: zkpaths.TopicConfigPath(t.Name), Version: t.ConfigVersion})
+		e.Config = &cluster.EntryConfig{ZnodeVersion: t.ConfigVersion, Values: t.Config}
+	}
+	var steps []Step
+	if len(st.Ops) > 0 {
+		st.Topics = []cluster.EntryTopic{e}
+		steps = append(steps, st)
+	}
+	for i, p := range t.Partitions {
+		if p == nil || !p.HasState || p.Zxid <= horizon {
+			continue
+		}
+		tp := kafka.TopicPartition{Topic: t.Name, Partition: int32(i)}
+		steps = append(steps, Step{
+			Ops: []Op{{Kind: Check, Path: zkpaths.StatePath(tp), Version: int32(p.PartitionEpoch)}},
+			States: []State{{Topic: t.Name, ID: t.ID, EntryState: cluster.EntryState{Partition: int32(i), Leader: p.Leader, LeaderEpoch: p.LeaderEpoch,
+				ISR: p.ISR, ControllerEpoch: p.ControllerEpoch, Recovering: p.Recovering, ZnodeVersion: int32(p.PartitionEpoch), Offline: p.Offline}}},
+		})
+	}
+	return steps
+}
+
 // Forget tells that a topic's znode is gone, whoever deleted it.
 func Forget(t *cluster.Topic) []Step {
 	return []Step{{Topics: []cluster.EntryTopic{{Name: t.Name, ID: cluster.TopicIDText(t.ID), Change: cluster.Deleted}}}}
