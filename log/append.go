@@ -44,7 +44,8 @@ type AppendInfo struct {
 
 // AppendAsLeader appends recs, whole batches of magic 2, giving them the next
 // offsets and epoch in place. A client sends exactly one; a part of a second one
-// is ignored. recs are changed but not kept.
+// is ignored. A client's message set of format 0 or 1 is made into a batch first.
+// recs are changed but not kept.
 func (l *Log) AppendAsLeader(recs []byte, epoch kafka.LeaderEpoch, origin Origin) (AppendInfo, error) {
 	return l.appendAsLeader(recs, epoch, origin, 0)
 }
@@ -107,6 +108,12 @@ func (l *Log) flushDueLocked() bool {
 // prepare does what needs no lock: it validates and, if the topic wants another
 // codec, compresses anew. It returns the bytes to append.
 func (l *Log) prepare(recs []byte, a *appending) ([]byte, error) {
+	if a.origin == Client && batch.IsLegacy(recs) {
+		var err error
+		if recs, err = l.upgrade(recs); err != nil {
+			return nil, err
+		}
+	}
 	h, b, rest, err := batch.Next(recs)
 	if errors.Is(err, batch.ErrShort) {
 		return nil, fmt.Errorf("%w: no whole batch", batch.ErrInvalidRecord)

@@ -2,7 +2,7 @@ package protocol
 
 import "encoding/binary"
 
-// An answer to Fetch (versions 4 to 17) is written piece by piece, since the
+// An answer to Fetch (versions 0 to 17) is written piece by piece, since the
 // records between are not in memory:
 //
 //	AppendFetchHead
@@ -44,7 +44,9 @@ type FetchResult struct {
 
 // AppendFetchHead begins the body of an answer with so many topics.
 func AppendFetchHead(dst []byte, version int16, err Error, session int32, topics int) []byte {
-	dst = append(dst, 0, 0, 0, 0) // throttle time
+	if version >= 1 {
+		dst = append(dst, 0, 0, 0, 0) // throttle time
+	}
 	if version >= 7 {
 		dst = binary.BigEndian.AppendUint16(dst, uint16(err))
 		dst = binary.BigEndian.AppendUint32(dst, uint32(session))
@@ -68,21 +70,14 @@ func AppendFetchPartition(dst []byte, version int16, r *FetchResult) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(r.Partition))
 	dst = binary.BigEndian.AppendUint16(dst, uint16(r.Err))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(r.HighWatermark))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(r.LastStableOffset))
+	if version >= 4 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(r.LastStableOffset))
+	}
 	if version >= 5 {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(r.LogStartOffset))
 	}
-	if r.Aborted == nil {
-		dst = appendNullArray(dst, flexible)
-	} else {
-		dst = appendArray(dst, flexible, len(r.Aborted))
-	}
-	for _, t := range r.Aborted {
-		dst = binary.BigEndian.AppendUint64(dst, uint64(t.ProducerID))
-		dst = binary.BigEndian.AppendUint64(dst, uint64(t.FirstOffset))
-		if flexible {
-			dst = append(dst, 0)
-		}
+	if version >= 4 {
+		dst = appendAborted(dst, flexible, r.Aborted)
 	}
 	if version >= 11 {
 		dst = binary.BigEndian.AppendUint32(dst, uint32(r.Preferred))
@@ -91,6 +86,21 @@ func AppendFetchPartition(dst []byte, version int16, r *FetchResult) []byte {
 		return appendNullArray(dst, flexible)
 	}
 	return appendArray(dst, flexible, int(r.RecordsLen))
+}
+
+func appendAborted(dst []byte, flexible bool, txns []AbortedTxn) []byte {
+	if txns == nil {
+		return appendNullArray(dst, flexible)
+	}
+	dst = appendArray(dst, flexible, len(txns))
+	for _, t := range txns {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(t.ProducerID))
+		dst = binary.BigEndian.AppendUint64(dst, uint64(t.FirstOffset))
+		if flexible {
+			dst = append(dst, 0)
+		}
+	}
+	return dst
 }
 
 // AppendFetchPartitionEnd ends a partition, after its records.

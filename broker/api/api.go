@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"barnabas/broker/fetchsession"
+	"barnabas/log/downconvert"
 	"barnabas/net/socket"
 	"barnabas/protocol"
 )
@@ -16,13 +17,15 @@ type API struct {
 	log      *slog.Logger
 	table    [maxKey + 1]*entry
 	sessions *fetchsession.Cache
+	down     *downconvert.Converter
 	scratch  scratch
 }
 
 // New makes the handler of all keys of the table.
 func New(o Options) *API {
 	o = o.withDefaults()
-	a := &API{opt: o, log: o.Logger, sessions: fetchsession.New(o.FetchSessionSlots)}
+	a := &API{opt: o, log: o.Logger, sessions: fetchsession.New(o.FetchSessionSlots),
+		down: downconvert.New(downconvert.Options{Codecs: o.Codecs, Logger: o.Logger})}
 	for _, e := range table() {
 		a.table[e.key] = &e
 	}

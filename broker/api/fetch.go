@@ -1,7 +1,10 @@
 package api
 
-// Fetch (1), versions 4–17.
+// Fetch (1), versions 0–17.
 //
+//	0   messages of format 0   1   throttle time
+//	2   format 1               3   a limit for the whole answer (KIP-74)
+//	4   batches; isolation level, last stable offset, aborted transactions
 //	5   log start offset       7   sessions (KIP-227)
 //	9   leader epoch           11  rack, preferred replica (KIP-392)
 //	12  flexible; last fetched epoch, diverging epoch
@@ -225,8 +228,8 @@ func (f *fetch) find(im *cluster.Image, k *fetchsession.Key) fetchPart {
 	}
 	if im.Partition(p.tp) == nil {
 		p.refused = protocol.UnknownTopicOrPartition
-	} else if f.from.Version < 10 && im.Topic(p.tp.Topic).Config["compression.type"] == "zstd" {
-		p.refused = protocol.UnsupportedCompressionType
+	} else {
+		p.refused = f.refusesOld(im.Topic(p.tp.Topic))
 	}
 	return p
 }
@@ -235,7 +238,7 @@ func (f *fetch) find(im *cluster.Image, k *fetchsession.Key) fetchPart {
 // asks for an answer without waiting for more: an error, histories that
 // diverge, or nothing to read at all.
 func (f *fetch) read() (size int64, complete bool) {
-	left, minOne, readable := f.maxBytes, true, false
+	left, minOne, readable := f.maxBytes, f.minOne(), false
 	for i := range f.parts {
 		p := &f.parts[i]
 		if p.refused != protocol.None {
@@ -298,7 +301,7 @@ func (f *fetch) park(r *socket.Request, wait time.Duration) socket.Reply {
 // it touches nothing of f.
 func (f *fetch) ready() bool {
 	var size int64
-	left, minOne := f.maxBytes, true
+	left, minOne := f.maxBytes, f.minOne()
 	for i := range f.parts {
 		if f.parts[i].refused != protocol.None {
 			continue
@@ -348,6 +351,7 @@ func (f *fetch) refuse(err protocol.Error) socket.Reply {
 
 // answer encodes what was read, and ends f.
 func (f *fetch) answer() socket.Reply {
+	f.convert()
 	for i := range f.parts {
 		p := &f.parts[i]
 		found := fetchsession.Found{HighWatermark: -1, LogStartOffset: -1, Failed: p.err != nil || p.refused != protocol.None}

@@ -85,7 +85,7 @@ func (f *fetch) result(im *cluster.Image, i int) protocol.FetchResult {
 	}
 	if p.refused != protocol.None {
 		res.Aborted = []protocol.AbortedTxn{} // empty here, null in errors of reading
-		if p.refused == protocol.UnsupportedCompressionType {
+		if p.refused == protocol.UnsupportedCompressionType || p.refused == protocol.UnsupportedVersion {
 			res.RecordsLen = -1 // alone among the errors
 		}
 		return res

@@ -12,6 +12,7 @@ import (
 	"barnabas/conf"
 	"barnabas/internal/kafka"
 	"barnabas/log"
+	"barnabas/log/batch"
 )
 
 // Options hands the rooms to the API. Each handler uses what it names; a nil
@@ -34,6 +35,8 @@ type Options struct {
 	// Fetches parks fetches that wait for data; it is woken by partition
 	// whenever the end that readers see, or the leader, moves.
 	Fetches *purgatory.Purgatory[kafka.TopicPartition]
+	// Codecs open batches for clients of old message formats. Default: new ones.
+	Codecs *batch.Codecs
 	// Offsets answers questions about offsets of this broker's partitions.
 	Offsets Offsets
 	// ProducerIDs are for idempotent producers.
@@ -56,6 +59,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Codecs == nil {
+		o.Codecs = batch.NewCodecs(batch.Limits{})
 	}
 	if o.FetchMaxBytes <= 0 {
 		o.FetchMaxBytes = 57671680

@@ -9,7 +9,8 @@ package api
 //	10  the new leader with NOT_LEADER_OR_FOLLOWER (KIP-951)
 //	11  TRANSACTION_ABORTABLE (KIP-890)
 //
-// Records of magic 0 and 1 are refused: this broker's logs are all of magic 2.
+// Before 3 records may be message sets of magic 0 and 1, which the log makes into
+// a batch.
 
 import (
 	"context"
@@ -147,6 +148,9 @@ func (p *produce) append(r *socket.Request, im *cluster.Image, tp kafka.TopicPar
 	if im.Partition(tp) == nil {
 		return protocol.UnknownTopicOrPartition
 	}
+	if nothingWhole(r.Version, recs) {
+		return nil
+	}
 	recs, err := oneBatch(r.Version, recs)
 	if err != nil {
 		return err
@@ -157,7 +161,7 @@ func (p *produce) append(r *socket.Request, im *cluster.Image, tp kafka.TopicPar
 	if kafka.IsInternalTopic(tp.Topic) && r.ClientID != adminClientID {
 		return protocol.InvalidTopic
 	}
-	if batchAttributes(recs)&batch.AttrTransactional != 0 {
+	if recs[magicAt] == 2 && batchAttributes(recs)&batch.AttrTransactional != 0 {
 		// No transactional id has a producer yet.
 		return protocol.InvalidProducerIDMapping
 	}
@@ -304,7 +308,7 @@ func oneBatch(version int16, recs []byte) ([]byte, error) {
 	switch first[magicAt] {
 	case 0, 1:
 		if version < 3 {
-			return nil, protocol.UnsupportedForMessageFormat
+			return recs, nil
 		}
 		return nil, protocol.InvalidRecord
 	}

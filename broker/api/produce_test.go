@@ -72,7 +72,6 @@ func TestProduceErrors(t *testing.T) {
 		{"batch without its header", 11, 1, toProduce{"a", 0, edit(8, 0, 0, 0, 20)}, protocol.CorruptMessage},
 		{"magic 3", 11, 1, toProduce{"a", 0, edit(16, 3)}, protocol.CorruptMessage},
 		{"magic 1 in version 3", 3, 1, toProduce{"a", 0, edit(16, 1)}, protocol.InvalidRecord},
-		{"magic 1 in version 2", 2, 1, toProduce{"a", 0, edit(16, 1)}, protocol.UnsupportedForMessageFormat},
 		{"zstd in version 6", 6, 1, toProduce{"a", 0, zstd}, protocol.UnsupportedCompressionType},
 		{"transactional without an id", 11, 1, toProduce{"a", 0, edit(22, 0x10)}, protocol.TransactionalIDAuthorizationFailed},
 	} {

@@ -15,8 +15,7 @@ func table() []entry {
 		// Advertised from 0: older librdkafka compresses nothing otherwise
 		// (librdkafka issue 4956, KAFKA-18659).
 		{protocol.KeyProduce, 0, 11, (*API).produce},
-		// Before 4 the answer is in message format 0 or 1.
-		{protocol.KeyFetch, 4, 17, (*API).fetch},
+		{protocol.KeyFetch, 0, 17, (*API).fetch},
 		{protocol.KeyListOffsets, 0, 9, adapt(kmsg.NewPtrListOffsetsRequest, (*API).listOffsets)},
 		{protocol.KeyMetadata, 0, 12, adapt(kmsg.NewPtrMetadataRequest, (*API).metadata)},
 		{protocol.KeyOffsetCommit, 0, 9, adapt(kmsg.NewPtrOffsetCommitRequest, (*API).offsetCommit)},

@@ -108,9 +108,11 @@ func NewCodecs(l Limits) *Codecs { return &Codecs{limits: l.withDefaults()} }
 // DefaultLevel leaves the compression level to the codec.
 const DefaultLevel = 0
 
-// Compress appends src, compressed in Kafka's framing, to dst. level is the
-// codec's own scale (gzip 1 to 9, lz4 1 to 17, zstd 1 to 22; levels outside are
-// moved inside) or DefaultLevel.
+// Compress appends src, compressed in Kafka's framing, to dst. level is that of
+// compression.<codec>.level (KIP-390): gzip 1 to 9 or -1, its default; lz4 1 to
+// 17, where 9 is the fast default and all others search harder; zstd up to 22,
+// 3 being the default. Levels outside are moved inside. DefaultLevel is the
+// codec's default.
 func (c *Codecs) Compress(codec Codec, level int, dst, src []byte) ([]byte, error) {
 	switch codec {
 	case None:

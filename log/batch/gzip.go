@@ -72,7 +72,7 @@ type gzipper struct {
 }
 
 func (c *Codecs) compressGzip(level int, dst, src []byte) ([]byte, error) {
-	if level == DefaultLevel {
+	if level <= DefaultLevel {
 		level = gzip.DefaultCompression
 	} else {
 		level = min(max(level, gzip.BestSpeed), gzip.BestCompression)

@@ -116,14 +116,26 @@ func lz4Header(src []byte, anySum bool) (flags byte, blockSize int, rest []byte,
 	return flags, 1 << (8 + 2*id), src[end+1:], nil
 }
 
+// breakLZ4Header gives a frame that compressLZ4 made the checksum that message
+// format 0 wants: over the magic number too (KIP-57).
+func breakLZ4Header(frame []byte) {
+	if len(frame) >= 7 {
+		frame[6] = byte(xxhash32(frame[:6]) >> 8)
+	}
+}
+
 // lz4Compressor is a reusable compressor.
 type lz4Compressor struct {
 	fast lz4.Compressor
 	high lz4.CompressorHC
 }
 
+// lz4FastLevel is Kafka's default of compression.lz4.level, and stands for the
+// fast compressor; all other levels mean the one that searches (KIP-390).
+const lz4FastLevel = 9
+
 // compressLZ4 writes what Java's producer does: independent blocks of 64 KiB,
-// no checksums. Levels 1 and 2 are fast, the others search harder.
+// no checksums.
 func (c *Codecs) compressLZ4(level int, dst, src []byte) ([]byte, error) {
 	z, ok := c.lz4.Get().(*lz4Compressor)
 	if !ok {
@@ -155,11 +167,11 @@ func (c *Codecs) compressLZ4(level int, dst, src []byte) ([]byte, error) {
 }
 
 func (z *lz4Compressor) compress(level int, dst, block []byte) (int, error) {
-	if level < 3 {
+	if level == DefaultLevel || level == lz4FastLevel {
 		return z.fast.CompressBlock(block, dst)
 	}
-	// The search depths of pierrec/lz4's levels 1 to 9.
-	z.high.Level = lz4.CompressionLevel(1 << (8 + min(level-2, 9)))
+	// How many candidates are looked at, as in lz4-java.
+	z.high.Level = lz4.CompressionLevel(1 << (min(max(level, 1), 17) - 1))
 	return z.high.CompressBlock(block, dst)
 }
 

@@ -1,0 +1,78 @@
+package api
+
+import (
+	"errors"
+	"strings"
+
+	"barnabas/broker/replica"
+	"barnabas/cluster"
+	"barnabas/log/batch"
+	"barnabas/log/downconvert"
+	"barnabas/protocol"
+)
+
+// keepConverted is how many converted bytes an answer keeps from when its sizes
+// are found out until they are sent; what is more is converted twice.
+const keepConverted = 1 << 20
+
+// minOne reports whether the first batch is sent whole however large. Clients
+// before version 3 can't take more than they asked for (KIP-74).
+func (f *fetch) minOne() bool { return f.from.Version >= 3 }
+
+// refusesOld tells why a topic can't be read in an old version of Fetch, if it
+// can't.
+func (f *fetch) refusesOld(t *cluster.Topic) protocol.Error {
+	v := f.from.Version
+	if v >= 10 {
+		return protocol.None
+	}
+	codec, convert := t.Config["compression.type"], t.Config["message.downconversion.enable"]
+	if f.a.opt.Config != nil && (codec == "" || convert == "") {
+		d := &f.a.opt.Config().Topics.Defaults
+		if codec == "" {
+			codec = d.CompressionType
+		}
+		if convert == "" && !d.DownConversion {
+			convert = "false"
+		}
+	}
+	switch {
+	case codec == "zstd":
+		return protocol.UnsupportedCompressionType
+	case v < 4 && !f.follower && strings.EqualFold(strings.TrimSpace(convert), "false"):
+		return protocol.UnsupportedVersion
+	}
+	return protocol.None
+}
+
+// convert turns what was read into what a client before version 4 understands:
+// message format 0, from version 2 on 1.
+func (f *fetch) convert() {
+	if f.from.Version >= 4 {
+		return
+	}
+	keep, magic := keepConverted, int8(0)
+	if f.from.Version >= 2 {
+		magic = 1
+	}
+	for i := range f.parts {
+		p := &f.parts[i]
+		if p.data.Records.Length == 0 {
+			continue
+		}
+		old, err := f.a.down.Convert(&downconvert.Request{
+			TP: p.tp, Range: p.data.Records, Magic: magic, From: f.session.Partitions[i].Offset, Keep: &keep,
+		})
+		p.data.Records = old
+		switch {
+		case err == nil:
+		case errors.Is(err, batch.ErrNoOldForm):
+			p.data, p.refused = replica.Data{}, protocol.UnsupportedCompressionType
+		case errors.Is(err, downconvert.ErrNothing):
+			p.data, p.err = replica.Data{}, protocol.CorruptMessage
+		default:
+			f.a.log.Error("records could not be converted", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
+			p.data, p.err = replica.Data{}, protocol.KafkaStorageError
+		}
+	}
+}
