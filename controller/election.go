@@ -138,7 +138,7 @@ func (c *Controller) abdicate(ctx context.Context, r *reign) {
 	}
 }
 
-// takeOver makes the elected broker ready, in the order of coordination §6: the
+// takeOver makes the elected broker ready, in the order of docs/coordination.md §6: the
 // rest of the log, the beginning of the epoch, who is alive, leaders for what
 // follows from it. Everything else is looked at afterwards, as events.
 func (c *Controller) takeOver(ctx context.Context) error {
