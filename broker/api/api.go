@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 
 	"barnabas/broker/fetchsession"
 	"barnabas/log/downconvert"
+	"barnabas/internal/invariant"
 	"barnabas/net/socket"
 	"barnabas/protocol"
 )
@@ -45,5 +47,22 @@ func (a *API) Serve(ctx context.Context, r *socket.Request) socket.Reply {
 	if r.Version < e.min || r.Version > e.max {
 		return socket.CloseConn(fmt.Errorf("api: version %d of %s", r.Version, protocol.KeyName(r.Key)))
 	}
+	return a.guarded(ctx, e, r)
+}
+
+// guarded serves a request and closes its connection if the handler panics: a
+// bug that one client can reach must not take the broker from all others. Test
+// builds panic.
+func (a *API) guarded(ctx context.Context, e *entry, r *socket.Request) (reply socket.Reply) {
+	defer func() {
+		if invariant.Enabled {
+			return
+		}
+		if p := recover(); p != nil {
+			a.log.Error("a request made its handler panic; this is a bug", "api", protocol.KeyName(r.Key), "version", r.Version,
+				"client", r.ClientID, "panic", p, "stack", string(debug.Stack()))
+			reply = socket.CloseConn(nil)
+		}
+	}()
 	return e.serve(a, ctx, r)
 }
