@@ -7,8 +7,8 @@ import (
 	"runtime/debug"
 
 	"barnabas/broker/fetchsession"
-	"barnabas/log/downconvert"
 	"barnabas/internal/invariant"
+	"barnabas/log/downconvert"
 	"barnabas/net/socket"
 	"barnabas/protocol"
 )
