@@ -231,3 +231,39 @@ func FuzzDecompress(f *testing.F) {
 		}
 	})
 }
+
+// TestLevels: levels are those of compression.<codec>.level, whose defaults are
+// the codecs' own (KIP-390).
+func TestLevels(t *testing.T) {
+	c := NewCodecs(Limits{})
+	var p []byte
+	for i := range 3000 {
+		p = fmt.Appendf(p, "line %d of about %d, or %d\n", i, i*i%917, i%31)
+	}
+	pack := func(codec Codec, level int) []byte {
+		packed, err := c.Compress(codec, level, nil, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.Decompress(codec, nil, packed, 0); err != nil || !bytes.Equal(got, p) {
+			t.Fatalf("%s level %d: %v", codec, level, err)
+		}
+		return packed
+	}
+	for _, tc := range []struct {
+		codec Codec
+		level int
+	}{{Gzip, -1}, {LZ4, 9}, {Zstd, 3}} {
+		if !bytes.Equal(pack(tc.codec, tc.level), pack(tc.codec, DefaultLevel)) {
+			t.Errorf("%s: level %d is not the default", tc.codec, tc.level)
+		}
+	}
+	for _, tc := range []struct {
+		codec        Codec
+		worse, level int
+	}{{Gzip, 1, 9}, {LZ4, 9, 17}, {LZ4, 1, 17}, {LZ4, 9, 8}, {Zstd, 1, 22}} {
+		if w, b := len(pack(tc.codec, tc.worse)), len(pack(tc.codec, tc.level)); b >= w {
+			t.Errorf("%s: level %d makes %d bytes, level %d %d", tc.codec, tc.worse, w, tc.level, b)
+		}
+	}
+}
