@@ -66,6 +66,7 @@ type Broker struct {
 	api       *api.API
 
 	events fanout
+	observer
 	// failures has room for one of each log directory.
 	failures chan dirFailure
 
@@ -98,12 +99,29 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 		failures: make(chan dirFailure, len(o.Config.Log.Dirs))}
 	b.config.Store(o.Config)
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	for _, step := range []func(context.Context) error{b.listen, b.openLogs, b.connect, b.identify, b.build, b.serve, b.register} {
-		if err := step(ctx); err != nil {
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"opening the health listener", b.observe},
+		{"binding the listeners", b.listen},
+		{"recovering logs", b.openLogs},
+		{"connecting to ZooKeeper", b.connect},
+		{"settling cluster and broker id", b.identify},
+		{"loading the cluster's state", b.build},
+		{"serving", b.serve},
+		{"registering", b.register},
+	} {
+		if b.health != nil { // made by the first step
+			b.health.Startup().Stage(step.name)
+		}
+		if err := step.do(ctx); err != nil {
+			b.health.Startup().Failed(err)
 			b.stop(nil)
 			return nil, err
 		}
 	}
+	b.health.Startup().Started()
 	return b, nil
 }
 
@@ -142,6 +160,7 @@ func (b *Broker) Close() error {
 // fail ends the broker because it can't go on.
 func (b *Broker) fail(err error) {
 	b.logger.Error("the broker can't go on", "error", err)
+	b.health.Startup().Failed(err)
 	go b.stop(err)
 }
 
@@ -155,6 +174,7 @@ func (b *Broker) stop(why error) {
 				err = fmt.Errorf("broker: closing %s: %w", part, e)
 			}
 		}
+		b.health.Startup().Stopping()
 		if b.server != nil {
 			keep("the listeners", b.server.Close())
 		}
@@ -175,6 +195,7 @@ func (b *Broker) stop(why error) {
 		if b.logs != nil {
 			keep("the logs", b.logs.Close())
 		}
+		keep("the health listener", b.health.Close()) // last, to be seen until the end
 		b.mu.Lock()
 		b.err = err
 		b.mu.Unlock()

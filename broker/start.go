@@ -51,6 +51,7 @@ func (b *Broker) openLogs(ctx context.Context) error {
 		Defaults:     keepAll(&c.Topics.Defaults),
 		CheckMeta:    b.checkMeta,
 		OnDirFailure: b.dirFailed,
+		OnProgress:   b.recovered,
 
 		ProducerIDExpiration: c.Log.ProducerIDExpiration, ProducerIDExpirationCheck: c.Log.ProducerIDExpirationCheck,
 		InitialDelay: c.Log.InitialTaskDelay, RetentionInterval: c.Log.RetentionCheckInterval,
@@ -151,6 +152,7 @@ func (b *Broker) build(ctx context.Context) error {
 		return err
 	}
 	b.buildAPI()
+	b.watchRooms()
 	b.run("the dynamic configs", b.dynamic.Run)
 	b.run("the log directories", b.watchDirs)
 	b.run("the logs", b.logs.Run)

@@ -89,6 +89,7 @@ func (b *builder) build() *Config {
 		MinISR:                   b.int("min.insync.replicas"),
 		UncleanElection:          b.boolean("unclean.leader.election.enable"),
 	}
+	c.HTTP = HTTP{Listen: b.str("barnabas.http.listen"), Pprof: b.boolean("barnabas.http.pprof")}
 	c.topicDefaults = b.topics
 	for name := range table().byName { // so that DescribeConfigs finds defaults typed
 		b.get(name)

@@ -25,6 +25,7 @@ type Config struct {
 	Topics      Topics
 	Group       Group
 	Txn         Txn
+	HTTP        HTTP
 
 	// static holds the values as given by file, environment and overrides;
 	// perBroker and clusterWide the dynamic layers above it.
@@ -52,6 +53,12 @@ type Broker struct {
 	DeleteTopics, AutoCreateTopics bool
 	FetchMaxBytes                  int
 	FetchSessionSlots              int
+}
+
+// HTTP is where health and metrics are answered (barnabas.http.*, ours).
+type HTTP struct {
+	Listen string // host:port; "": nowhere
+	Pprof  bool
 }
 
 // Protocol is how a listener talks.

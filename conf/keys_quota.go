@@ -1,8 +1,32 @@
 package conf
 
+import (
+	"net"
+	"strconv"
+)
+
+// hostPort allows host:port.
+func hostPort(v any) string {
+	if v.(string) == "" { // as if it were not set
+		return ""
+	}
+	_, port, err := net.SplitHostPort(v.(string))
+	if err != nil {
+		return "Must be host:port"
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "Port must be between 0 and 65535"
+	}
+	return ""
+}
+
 // quotaKeys: Metrics and quotas.
 func quotaKeys() []Key {
 	return []Key{
+		{Name: "barnabas.http.listen", Type: String, NoDefault: true, Valid: rule{check: hostPort, allowed: "host:port; an empty host is every interface, port 0 any free one"}, Status: Built,
+			Doc: "Where health and metrics are answered by HTTP: /livez, /readyz, /startupz and /metrics for Prometheus. Not set: nowhere. There is no authentication: keep the address private. The listener opens before logs are recovered."},
+		{Name: "barnabas.http.pprof", Type: Boolean, Default: "false", Status: Built,
+			Doc: "Serve the Go profiler below /debug/pprof of barnabas.http.listen."},
 		{Name: "metric.reporters", Type: List, Mode: ClusterWide, Status: Harmless,
 			Doc: "Java classes that report metrics. Java classes cannot be loaded."},
 		{Name: "auto.include.jmx.reporter", Type: Boolean, Default: "true", Status: Harmless,

@@ -26,6 +26,7 @@ import (
 
 	"barnabas/cluster"
 	"barnabas/internal/kafka"
+	"barnabas/internal/pulse"
 	"barnabas/protocol"
 	"barnabas/zkpaths"
 	"barnabas/zkpaths/session"
@@ -66,6 +67,8 @@ type Controller struct {
 	log   *slog.Logger
 	queue queue
 	epoch atomic.Int32 // of the reign, 0 if none; for others to look at
+	pulse pulse.Pulse  // of Run
+	stats stats
 
 	reign   *reign // Run's goroutine only; nil: standby
 	counter int64  // of tokens
@@ -245,9 +248,12 @@ func (c *Controller) Run(ctx context.Context) error {
 	tick := time.NewTicker(c.opts.Interval)
 	defer tick.Stop()
 	defer c.leave()
+	defer c.pulse.End()
 	c.queue.put(zkpaths.ControllerPath, evController)
 	for {
+		c.pulse.Beat()
 		for ctx.Err() == nil {
+			c.pulse.Beat()
 			path, e, cmd, ok := c.queue.take()
 			if !ok {
 				break
@@ -292,10 +298,15 @@ func (c *Controller) handle(ctx context.Context, path string, e event, cmd comma
 			cmd.preempt()
 			return
 		}
+		c.stats.queueTime.Since(cmd.at)
 		cmd.run(ctx)
 		return
 	}
+	began := time.Now()
 	err := c.look(ctx, path, e)
+	if h := c.stats.timeOf(e); h != nil && c.reign != nil {
+		h.Since(began)
+	}
 	if err == nil || ctx.Err() != nil || errors.Is(err, ErrNotController) {
 		return
 	}

@@ -26,6 +26,7 @@ func (l *Log) flush() error {
 	l.namesUnsynced = false
 	l.unflushed = 0
 	l.mu.Unlock()
+	began := time.Now()
 	for i, s := range segments {
 		if i == len(segments)-1 {
 			if err := s.sync(); err != nil {
@@ -44,9 +45,13 @@ func (l *Log) flush() error {
 	}
 	// No truncation can have come between: it holds maint too.
 	l.recoveryPoint.Store(max(l.recoveryPoint.Load(), end))
+	now := time.Now()
 	l.mu.Lock()
-	l.flushed = time.Now()
+	l.flushed = now
 	l.mu.Unlock()
+	if l.o.OnFlush != nil {
+		l.o.OnFlush(now.Sub(began))
+	}
 	return nil
 }
 

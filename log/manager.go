@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"barnabas/internal/kafka"
+	"barnabas/internal/metrics"
 	"barnabas/internal/vfs"
 	"barnabas/log/batch"
 )
@@ -126,6 +127,8 @@ type Manager struct {
 
 	// creating serialises the making of logs, so that two calls make one.
 	creating sync.Mutex
+
+	flushes metrics.Histogram // microseconds
 }
 
 // managed is a log and where it is.
@@ -249,6 +252,7 @@ func (m *Manager) openOptions(d *logDir, tp kafka.TopicPartition) OpenOptions {
 		VerifyTransactions: m.o.VerifyTransactions, Logger: m.o.Logger,
 		OnFailure:         func(err error) { d.announce(m, err) },
 		OnRoll:            d.noteRoll,
+		OnFlush:           func(took time.Duration) { m.flushes.Update(took.Microseconds()) },
 		OnAppend:          func(n int) { d.noteBytes(n, m.o.SyncBytes) },
 		SaveRecoveryPoint: func(*Log) error { return d.saveRecoveryPoints(m) },
 		offline:           d.failure,

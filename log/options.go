@@ -134,6 +134,8 @@ type OpenOptions struct {
 	// soon, by another goroutine. It is called under the append lock and must not
 	// wait. nil: the caller of appends flushes.
 	OnRoll func(l *Log)
+	// OnFlush is told how long a successful flush took.
+	OnFlush func(took time.Duration)
 	// OnAppend is told how many bytes were written. Called under the append lock.
 	OnAppend func(bytes int)
 	// SaveRecoveryPoint makes the log's recovery point durable before a

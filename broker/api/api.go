@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 
 	"barnabas/broker/fetchsession"
 	"barnabas/internal/invariant"
@@ -21,6 +22,33 @@ type API struct {
 	sessions *fetchsession.Cache
 	down     *downconvert.Converter
 	scratch  scratch
+	fetched  fetched
+}
+
+// fetched counts partitions in fetches that were answered.
+type fetched struct{ total, failed atomic.Int64 }
+
+// Fetched is how many partitions were asked for in fetches that were answered,
+// and how many of those failed in a way that Kafka counts as failed: not for a
+// leader elsewhere or an offset out of range.
+func (a *API) Fetched() (total, failed int64) { return a.fetched.total.Load(), a.fetched.failed.Load() }
+
+// FetchSessions is the number of incremental fetch sessions.
+func (a *API) FetchSessions() int { return a.sessions.Len() }
+
+// count notes a fetch that is answered.
+func (c *fetched) count(f *fetch) {
+	c.total.Add(int64(len(f.parts)))
+	for i := range f.parts {
+		p := &f.parts[i]
+		p.data.CountSent()
+		if p.err == nil {
+			continue
+		}
+		if code := protocol.CodeOf(p.err); code == protocol.UnknownServerError || code == protocol.CorruptMessage {
+			c.failed.Add(1)
+		}
+	}
 }
 
 // New makes the handler of all keys of the table.

@@ -92,6 +92,7 @@ func (a *API) fetch(ctx context.Context, r *socket.Request) socket.Reply {
 		f.put()
 		return socket.CloseConn(err)
 	}
+	r.Follower = f.follower
 	f.from = *r
 	f.from.Body = nil
 	f.begin(r.Arrived)
@@ -366,6 +367,7 @@ func (f *fetch) answer() socket.Reply {
 		f.release()
 		return f.refuse(err)
 	}
+	f.a.fetched.count(f)
 	out := f.from.NewOut()
 	f.encode(out, id)
 	if f.waiter == nil { // nobody else can look at f

@@ -300,6 +300,45 @@ func (c *Coordinator) Describe(group string) Description {
 	return g.m.Describe()
 }
 
+// Count is what the groups of the partitions led here are and have.
+type Count struct {
+	// States has the number of groups by state.
+	States [Dead + 1]int
+	// Offsets is the number of committed offsets, Members that of members.
+	Offsets, Members int
+	// Loading is the number of partitions that are being loaded.
+	Loading int
+}
+
+// Groups is the number of groups.
+func (c *Count) Groups() int {
+	n := 0
+	for _, s := range c.States {
+		n += s
+	}
+	return n
+}
+
+// Count counts the groups.
+func (c *Coordinator) Count() Count {
+	var n Count
+	c.mu.RLock()
+	for _, p := range c.partitions {
+		if p.ownership() == loading {
+			n.Loading++
+		}
+	}
+	c.mu.RUnlock()
+	for _, g := range c.instances() {
+		g.mu.Lock()
+		n.States[g.m.state]++
+		n.Offsets += len(g.m.offsets.stable)
+		n.Members += len(g.m.members)
+		g.mu.Unlock()
+	}
+	return n
+}
+
 // classic is the type of all groups here (KIP-848's other is "consumer").
 const classic = "classic"
 

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"barnabas/cluster"
+	"barnabas/internal/pulse"
 	"barnabas/zkpaths"
 	"barnabas/zkpaths/session"
 )
@@ -50,6 +51,7 @@ type Reader struct {
 	loaded  chan struct{}
 	wake    chan struct{}
 	catchUp chan chan error
+	pulse   pulse.Pulse // of Run
 
 	mu      sync.Mutex    // guards following
 	moved   chan struct{} // closed and replaced at each publication
@@ -170,12 +172,18 @@ func (r *Reader) note(t cluster.Token, number int64) {
 	r.tokens[t] = number
 }
 
+// Pulse beats while Run turns, at least at each Interval.
+func (r *Reader) Pulse() *pulse.Pulse { return &r.pulse }
+
 // Run reads until ctx ends, whose error it returns.
 func (r *Reader) Run(ctx context.Context) error {
+	defer r.pulse.End()
+	r.pulse.Beat()
 	tick := time.NewTicker(r.opts.Interval)
 	defer tick.Stop()
 	r.look(ctx)
 	for {
+		r.pulse.Beat()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -51,8 +51,9 @@ type Manager struct {
 	produces *purgatory.Purgatory[kafka.TopicPartition]
 	fetches  *purgatory.Purgatory[kafka.TopicPartition]
 
-	mu         sync.RWMutex // guards partitions
+	mu         sync.RWMutex // guards the fields below; taken before a partition's
 	partitions map[kafka.TopicPartition]*Partition
+	gone       Traffic // of partitions that were removed
 
 	queue queue
 }

@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"barnabas/internal/kafka"
 	"barnabas/log"
@@ -44,6 +45,10 @@ type Partition struct {
 	epochStart int64
 	// announced: the coordinators were told that this broker leads.
 	announced bool
+	// traffic is what the partition has taken in; its BytesOut stays 0.
+	traffic Traffic
+
+	sent atomic.Int64 // bytes of records sent to consumers
 }
 
 // leaderLocked returns the log if this broker may act as leader now.
@@ -138,6 +143,7 @@ type Appended struct {
 func (p *Partition) append(recs []byte, acks int16, origin log.Origin, epoch kafka.LeaderEpoch) (a Appended, moved bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.traffic.Produces++
 	l, err := p.leaderLocked()
 	if err != nil {
 		return Appended{}, false, err
@@ -150,8 +156,11 @@ func (p *Partition) append(recs []byte, acks int16, origin log.Origin, epoch kaf
 	}
 	info, err := l.AppendAsLeader(recs, p.state.LeaderEpoch, origin)
 	if err != nil {
+		p.traffic.refused(err, len(recs))
 		return Appended{}, false, fmt.Errorf("replica: appending to %s: %w", p.tp, answer(err, l.StartOffset()))
 	}
+	p.traffic.BytesIn += int64(info.Bytes)
+	p.traffic.MessagesIn += int64(info.Records)
 	moved = p.advanceLocked()
 	return Appended{AppendInfo: info, Epoch: p.state.LeaderEpoch, Replicated: l.HighWatermark() > info.LastOffset}, moved, nil
 }

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"barnabas/internal/kafka"
 	"barnabas/internal/vfs"
@@ -49,6 +50,8 @@ type Data struct {
 	// Diverging is set if the reader's history ends elsewhere than this log's;
 	// nothing was read then.
 	Diverging *EpochEnd
+
+	sent *atomic.Int64 // of the partition
 }
 
 // EpochEnd says where a leader epoch ends in a log: the offset after its last
@@ -62,11 +65,15 @@ type EpochEnd struct {
 // ErrUnknownEpoch, ErrUnknownPartition, ErrInconsistentTopicID, ErrOffline,
 // log.ErrOffsetOutOfRange and those of reading.
 func (m *Manager) Read(a *ReadArgs) (Data, error) {
-	l, err := m.leaderFor(a.TP, a.TopicID, a.Epoch)
+	p := m.Partition(a.TP)
+	if p == nil {
+		return Data{}, m.absent(a.TP)
+	}
+	l, err := p.leaderFor(a.TopicID, a.Epoch)
 	if err != nil {
 		return Data{}, err
 	}
-	d := Data{LogStartOffset: l.StartOffset(), HighWatermark: l.HighWatermark(), LastStableOffset: l.LastStableOffset()}
+	d := Data{sent: &p.sent, LogStartOffset: l.StartOffset(), HighWatermark: l.HighWatermark(), LastStableOffset: l.LastStableOffset()}
 	if a.LastFetched != kafka.NoLeaderEpoch {
 		epoch, end := l.EndOffsetForEpoch(a.LastFetched)
 		if epoch == kafka.NoLeaderEpoch {
@@ -102,10 +109,14 @@ func (m *Manager) leaderFor(tp kafka.TopicPartition, id kafka.TopicID, epoch kaf
 	if p == nil {
 		return nil, m.absent(tp)
 	}
+	return p.leaderFor(id, epoch)
+}
+
+func (p *Partition) leaderFor(id kafka.TopicID, epoch kafka.LeaderEpoch) (*log.Log, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !id.IsZero() && !p.state.TopicID.IsZero() && id != p.state.TopicID {
-		return nil, fmt.Errorf("%w: %s: %s, here %s", ErrInconsistentTopicID, tp, id, p.state.TopicID)
+		return nil, fmt.Errorf("%w: %s: %s, here %s", ErrInconsistentTopicID, p.tp, id, p.state.TopicID)
 	}
 	if err := p.checkEpochLocked(epoch); err != nil {
 		return nil, err

@@ -241,13 +241,16 @@ func (m *Manager) open(tp kafka.TopicPartition, s *State) (*log.Log, error) {
 
 // remove stops serving a partition and gives its files up for deletion.
 func (m *Manager) remove(p *Partition, why string) {
-	m.mu.Lock()
-	delete(m.partitions, p.tp)
-	m.mu.Unlock()
-	p.mu.Lock()
+	p.mu.Lock() // after an append under way
 	epoch := p.state.LeaderEpoch
 	p.log, p.leading, p.failure = nil, false, ErrUnknownPartition
 	p.mu.Unlock()
+	m.mu.Lock()
+	delete(m.partitions, p.tp)
+	p.mu.Lock()
+	m.gone.add(p.trafficLocked()) // what is sent of it from now on is not counted
+	p.mu.Unlock()
+	m.mu.Unlock()
 	m.onLeadership(p.tp, false, epoch)
 	if err := m.logs.Delete(p.tp, why); err != nil && !errors.Is(err, log.ErrNotFound) {
 		m.logger.Error("deleting a replica failed", "partition", p.tp.String(), "error", err)

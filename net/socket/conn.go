@@ -30,6 +30,7 @@ type Conn struct {
 	reader   *frame.Reader
 	req      Request
 	idleFrom time.Time // when the read deadline was set
+	requests uint32    // read so far; which of them are timed
 
 	// Of whoever has set writing.
 	writer *frame.Writer
@@ -117,9 +118,10 @@ func (c *Conn) serve() error {
 		if string(h.ClientID) != r.ClientID { // rare: one client, one name
 			r.ClientID = string(h.ClientID)
 		}
-		r.Arrived = time.Now()
+		r.Arrived, r.Follower = time.Now(), false
 		reply := c.srv.handler.Serve(c.ctx, r)
 		r.Body = nil
+		reply.slot, reply.arrived = c.served(r), r.Arrived
 		if !c.push(reply) {
 			return net.ErrClosed
 		}

@@ -21,12 +21,15 @@ type listener struct {
 	opt  ListenerOptions
 	ln   net.Listener
 	open int // connections; guarded by srv.mu
+	accepting
 }
 
 // accept takes connections until the server closes.
 func (l *listener) accept() {
+	defer l.end()
 	for l.awaitPlace() {
 		nc, err := l.ln.Accept()
+		l.note(err)
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || !l.pause(err) {
 				return
@@ -75,6 +78,7 @@ func (l *listener) start(nc net.Conn) {
 	s.mu.Lock()
 	if s.closing || limited && s.perIP[ip] >= limit {
 		s.mu.Unlock()
+		l.refused.Add(1)
 		_ = nc.Close() // refused; nothing was sent
 		return
 	}

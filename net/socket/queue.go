@@ -3,6 +3,7 @@ package socket
 import (
 	"errors"
 	"net"
+	"time"
 )
 
 // errParkedTwice is a bug of a handler.
@@ -22,6 +23,7 @@ func (c *Conn) push(r Reply) bool {
 	}
 	if r.kind == replyNone {
 		c.mu.Unlock()
+		c.srv.stats.done(r.slot, time.Since(r.arrived))
 		return true
 	}
 	if c.queue == nil {
@@ -150,7 +152,9 @@ func (c *Conn) send() error {
 	for i := range c.batch {
 		r := c.batch[i]
 		if r.kind == replyParked {
+			slot, arrived := r.slot, r.arrived
 			r = r.pending.gather()
+			r.slot, r.arrived = slot, arrived
 		}
 		c.batch[i] = r
 		if r.kind == replyParked {
@@ -169,7 +173,9 @@ func (c *Conn) send() error {
 	}
 	var err error
 	if outs > 0 {
-		err = c.writer.Write(c.pieces)
+		if err = c.writer.Write(c.pieces); err == nil {
+			c.sent()
+		}
 	}
 	clear(c.pieces)
 	c.pieces = c.pieces[:0]

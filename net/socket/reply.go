@@ -2,6 +2,7 @@ package socket
 
 import (
 	"encoding/binary"
+	"time"
 
 	"barnabas/internal/buf"
 	"barnabas/internal/vfs"
@@ -15,6 +16,10 @@ type Reply struct {
 	out     *Out
 	pending *Pending
 	err     error
+
+	// Set by the connection, for the time that the request took.
+	slot    int8
+	arrived time.Time
 }
 
 type replyKind int8

@@ -20,6 +20,9 @@ type Request struct {
 	Conn *Conn
 	// Arrived is when the bytes of the request were complete.
 	Arrived time.Time
+	// Follower is set by the handler of a Fetch that comes from another broker,
+	// which is counted apart.
+	Follower bool
 }
 
 // Handler serves requests.

@@ -20,6 +20,7 @@ type Server struct {
 	handler Handler
 	log     limitedLog
 	nextID  atomic.Uint64
+	stats   stats
 
 	ctx    context.Context // ends when Close gives up waiting
 	cancel context.CancelFunc
