@@ -47,7 +47,7 @@ var floors = map[string]int{
 const brokerItself = "broker."
 
 // forTests are the rooms that only tests may import.
-var forTests = []string{"internal/zktest", "internal/testproc", "internal/testcluster", "integration"}
+var forTests = []string{"brokertest", "internal/zktest", "internal/testproc", "internal/testcluster", "integration"}
 
 // deaf says what a room must not import beyond its floor; a path ending in "/"
 // means all below it.
@@ -277,7 +277,7 @@ func TestNoUnfinishedCode(t *testing.T) {
 var (
 	quotedPath = regexp.MustCompile("`([A-Za-z0-9_.][A-Za-z0-9_./-]*)`")
 	linkedPath = regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
-	ourFolders = []string{".ci", "broker", "client", "cluster", "conf", "controller", "docs", "integration", "internal",
+	ourFolders = []string{".ci", "broker", "brokertest", "client", "cluster", "conf", "controller", "docs", "integration", "internal",
 		"log", "net", "protocol", "scripts", "tools", "zkpaths"}
 	standard = []string{"log/slog", "net/http", "net/netip", "net/url"}
 )

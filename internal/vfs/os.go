@@ -104,6 +104,8 @@ func OSFile(f File) (*os.File, bool) {
 		return f.f, true
 	case *failingFile:
 		return OSFile(f.File)
+	case interface{ Unwrap() File }: // a wrapper of another package
+		return OSFile(f.Unwrap())
 	}
 	return nil, false
 }
