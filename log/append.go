@@ -82,7 +82,7 @@ func (l *Log) appendAsLeader(recs []byte, epoch kafka.LeaderEpoch, origin Origin
 		return AppendInfo{}, err
 	}
 	if due {
-		err = l.Flush()
+		err = l.flushTo(a.info.EndOffset)
 	}
 	return a.info, err
 }
@@ -219,7 +219,7 @@ func (l *Log) AppendAsFollower(recs []byte) (AppendInfo, error) {
 		return AppendInfo{}, err
 	}
 	if due {
-		err = l.Flush()
+		err = l.flushTo(a.info.EndOffset)
 	}
 	return a.info, err
 }

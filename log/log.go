@@ -98,6 +98,12 @@ func (l *Log) usableLocked() error {
 	return nil
 }
 
+func (l *Log) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
 // tail remembers where the last batches of the active segment lie, so that
 // readers near the end search no file.
 type tail struct {
@@ -261,6 +267,9 @@ func (o OpenOptions) withDefaults() OpenOptions {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.files == nil {
+		o.files = &fileCache{}
 	}
 	if o.offline == nil {
 		o.offline = &failure{}

@@ -68,6 +68,9 @@ type ManagerOptions struct {
 	// recovery has to read.
 	SyncInterval time.Duration
 	SyncBytes    int64
+	// MaxOpenFiles bounds the descriptors of segments that are not being written,
+	// sent or waiting for a sync (log.max.open.files); 0: no bound.
+	MaxOpenFiles int
 }
 
 func (o ManagerOptions) withDefaults() ManagerOptions {
@@ -119,8 +122,9 @@ type Progress struct {
 // A directory that fails is offline until the process ends: its logs answer
 // ErrOffline, the others go on.
 type Manager struct {
-	o    ManagerOptions
-	dirs []*logDir
+	o     ManagerOptions
+	dirs  []*logDir
+	files *fileCache
 
 	mu   sync.RWMutex // guards logs; held over no file operation
 	logs map[kafka.TopicPartition]managed
@@ -255,6 +259,7 @@ func (m *Manager) openOptions(d *logDir, tp kafka.TopicPartition) OpenOptions {
 		OnFlush:           func(took time.Duration) { m.flushes.Update(took.Microseconds()) },
 		OnAppend:          func(n int) { d.noteBytes(n, m.o.SyncBytes) },
 		SaveRecoveryPoint: func(*Log) error { return d.saveRecoveryPoints(m) },
+		files:             m.files,
 		offline:           d.failure,
 	}
 }
@@ -309,6 +314,9 @@ type DirStatus struct {
 	// Usage is zero if the directory is offline.
 	Usage vfs.Usage
 }
+
+// OpenFiles counts the descriptors of segments.
+func (m *Manager) OpenFiles() int { return m.files.count() }
 
 // Dirs describes the log directories, in the order of the options.
 func (m *Manager) Dirs() []DirStatus {
@@ -369,7 +377,7 @@ func (m *Manager) ConfirmCrash() error {
 // process, contradicting meta.properties, a strange directory, one partition in
 // two places.
 func OpenManager(ctx context.Context, o ManagerOptions) (*Manager, error) {
-	m := &Manager{o: o.withDefaults(), logs: map[kafka.TopicPartition]managed{}}
+	m := &Manager{o: o.withDefaults(), files: &fileCache{limit: o.MaxOpenFiles}, logs: map[kafka.TopicPartition]managed{}}
 	if err := m.open(ctx); err != nil {
 		for _, l := range m.logs {
 			err = errors.Join(err, l.log.Abandon())

@@ -263,7 +263,7 @@ func (l *Log) loadSegments(ld *loading) error {
 		if !ok || suffix != logSuffix {
 			continue
 		}
-		s, err := openSegment(l.o.FS, l.o.Dir, base, l.opts.Load())
+		s, err := openSegment(l.o.FS, l.o.Dir, base, l.opts.Load(), l.o.files)
 		if err != nil {
 			return err
 		}
@@ -301,7 +301,7 @@ func (l *Log) settleOffsets(ld *loading) error {
 	// What a killed process named, nobody may have synced.
 	l.namesUnsynced = !ld.clean
 	if len(l.segments) == 0 {
-		s, err := openSegment(l.o.FS, l.o.Dir, start, l.opts.Load())
+		s, err := openSegment(l.o.FS, l.o.Dir, start, l.opts.Load(), l.o.files)
 		if err != nil {
 			return err
 		}

@@ -144,6 +144,8 @@ type OpenOptions struct {
 	// OnRecovery is told how much of the unsynced part has been read, in bytes.
 	OnRecovery func(done, total int64)
 
+	// files bounds the descriptors of several logs; nil: no bound.
+	files *fileCache
 	// offline is shared by the logs of one directory; nil: the log's own.
 	offline *failure
 }

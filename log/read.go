@@ -33,6 +33,10 @@ func (l *Log) Read(offset int64, maxBytes int, upTo int64, minOne bool) (ReadRes
 		res, more, err := l.readPlaced(&p, from, maxBytes, minOne)
 		if err != nil {
 			p.segment.unref()
+			if p.segment.gone(err) {
+				from = offset
+				continue
+			}
 			return ReadResult{}, l.readError(err)
 		}
 		if res.Range.Length > 0 {
@@ -52,6 +56,9 @@ func (l *Log) Read(offset int64, maxBytes int, upTo int64, minOne bool) (ReadRes
 func (l *Log) readError(err error) error {
 	if isCorrupt(err) || errors.Is(err, ErrClosed) {
 		return err
+	}
+	if l.isClosed() {
+		return fmt.Errorf("%w: %w", ErrClosed, err) // deleted under the reader
 	}
 	return l.failIf(err)
 }
@@ -128,8 +135,12 @@ func (l *Log) readPlaced(p *placed, offset int64, maxBytes int, minOne bool) (re
 	if length <= 0 {
 		return res, false, nil
 	}
+	file, err := s.file.pin()
+	if err != nil {
+		return res, false, err
+	}
 	return ReadResult{
-		Range:           vfs.Range{File: s.file, Offset: p.first.position, Length: length, OnRelease: s.release},
+		Range:           vfs.Range{File: file, Offset: p.first.position, Length: length, OnRelease: s.release},
 		FirstOffset:     p.first.base,
 		FirstIncomplete: length < int64(p.first.size),
 	}, false, nil
@@ -184,23 +195,34 @@ func (s *segment) find(offset, size int64, buf []byte) (tailBatch, bool, error) 
 
 // AbortedTxns returns the aborted transactions that a reader of [from, upTo)
 // must know, in the order of their markers.
-func (l *Log) AbortedTxns(from, upTo int64) ([]AbortedTxn, error) {
+func (l *Log) AbortedTxns(from, upTo int64) (txns []AbortedTxn, err error) {
+	for again := true; again; {
+		txns, again, err = l.abortedTxns(from, upTo)
+	}
+	return txns, err
+}
+
+// abortedTxns is AbortedTxns; again tells that a segment went meanwhile.
+func (l *Log) abortedTxns(from, upTo int64) (txns []AbortedTxn, again bool, err error) {
 	segments, err := l.referenced(from)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer unrefAll(segments)
 	var out []AbortedTxn
 	for _, s := range segments {
 		var complete bool
 		if out, complete, err = s.txns.Collect(out, from, upTo); err != nil {
-			return nil, l.readError(err)
+			if s.gone(err) {
+				return nil, true, nil
+			}
+			return nil, false, l.readError(err)
 		}
 		if complete {
 			break
 		}
 	}
-	return out, nil
+	return out, false, nil
 }
 
 // referenced returns the segments from the one that holds offset on, each with a

@@ -41,6 +41,7 @@ func (l *Log) emptyTrash(now time.Time) error {
 			kept = append(kept, t)
 			continue
 		}
+		t.segment.file.retire()
 		t.segment.unref()
 		if err := t.segment.remove(); err != nil {
 			l.trash = append(kept, l.trash[i+1:]...)

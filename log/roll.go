@@ -51,7 +51,7 @@ func (l *Log) rollLocked(base int64) error {
 	if err := l.takeSnapshotLocked(base, false); err != nil {
 		return l.failIf(err)
 	}
-	s, err := openSegment(l.o.FS, l.o.Dir, base, l.opts.Load())
+	s, err := openSegment(l.o.FS, l.o.Dir, base, l.opts.Load(), l.o.files)
 	if err != nil {
 		return l.failIf(err)
 	}

@@ -73,6 +73,7 @@ func (m *Manager) flushOld(now time.Time) {
 
 // clean removes files and directories whose delay is over.
 func (m *Manager) clean(now time.Time) {
+	m.files.trim()
 	for _, d := range m.live() {
 		for _, l := range m.in(d) {
 			if l.emptyTrash(now) != nil {

@@ -47,7 +47,7 @@ type segment struct {
 	base    int64
 	fs      vfs.FS
 	path    string // of the .log file
-	file    vfs.File
+	file    *dataFile
 	offsets *index.OffsetIndex
 	times   *index.TimeIndex
 	txns    *index.TxnIndex
@@ -56,10 +56,11 @@ type segment struct {
 	// write, or preallocated.
 	size atomic.Int64
 
-	// refs is 1 for the log plus one for each reader. At 0 the files close.
+	// refs is 1 for the log plus one for each reader. At 0 the files close; until
+	// then file has no descriptor unless somebody pins it or the cache keeps it.
 	refs atomic.Int64
-	// release gives a reader's reference back; made once, so that reads do not
-	// allocate.
+	// release gives a reader's reference and pin back; made once, so that reads do
+	// not allocate.
 	release func()
 	// waiting is set while a truncation waits for the readers to go; drained is
 	// then signalled.
@@ -82,28 +83,26 @@ type segment struct {
 }
 
 // openSegment opens the files of a segment; the .log is made if absent.
-func openSegment(fs vfs.FS, dir string, base int64, o *Options) (*segment, error) {
+func openSegment(fs vfs.FS, dir string, base int64, o *Options, cache *fileCache) (*segment, error) {
 	s := &segment{
 		base: base, fs: fs, path: path.Join(dir, fileName(base, logSuffix)),
 		firstTimestamp: -1, maxTimestamp: -1, maxTimeOffset: base, created: time.Now(),
 		drained: make(chan struct{}, 1),
 	}
 	s.refs.Store(1)
-	s.release = s.unref
+	s.release = func() {
+		s.file.unpin()
+		s.unref()
+	}
 	if j := min(o.SegmentJitter, o.SegmentAge); j > 0 {
 		s.jitter = rand.N(j)
 	}
-	file, err := fs.OpenReadWrite(s.path)
+	file, size, err := newDataFile(fs, s.path, cache)
 	if err != nil {
 		return nil, err
 	}
 	s.file = file
 	if err := s.openIndexes(dir, o); err != nil {
-		file.Close()
-		return nil, err
-	}
-	size, err := file.Size()
-	if err != nil {
 		file.Close()
 		return nil, err
 	}
@@ -299,7 +298,7 @@ func (s *segment) sync() error {
 
 // rename moves the files of the segment to names with a suffix added.
 func (s *segment) rename(suffix string) error {
-	if err := s.fs.Rename(s.path, s.path+suffix); err != nil {
+	if err := s.file.rename(s.path + suffix); err != nil {
 		return err
 	}
 	s.path += suffix

@@ -53,9 +53,17 @@ func releaseTimed(segments []timed) {
 // OffsetForTime finds the first record below upTo, and not below the log start
 // offset, with a timestamp ≥ ts (milliseconds).
 func (l *Log) OffsetForTime(ts, upTo int64) (t TimeOffset, found bool, err error) {
+	for again := true; again; {
+		t, found, again, err = l.offsetForTime(ts, upTo)
+	}
+	return t, found, err
+}
+
+// offsetForTime is OffsetForTime; again tells that a segment went meanwhile.
+func (l *Log) offsetForTime(ts, upTo int64) (t TimeOffset, found, again bool, err error) {
 	segments, err := l.timedSegments()
 	if err != nil {
-		return TimeOffset{}, false, err
+		return TimeOffset{}, false, false, err
 	}
 	defer releaseTimed(segments)
 	start := l.start.Load()
@@ -64,14 +72,17 @@ func (l *Log) OffsetForTime(ts, upTo int64) (t TimeOffset, found bool, err error
 			continue
 		}
 		t, found, err = l.searchTime(&segments[i], ts, start)
+		if err != nil && segments[i].s.gone(err) {
+			return TimeOffset{}, false, true, nil
+		}
 		if err != nil {
-			return TimeOffset{}, false, l.readError(err)
+			return TimeOffset{}, false, false, l.readError(err)
 		}
 		if found {
-			return t, t.Offset < upTo, nil
+			return t, t.Offset < upTo, false, nil
 		}
 	}
-	return TimeOffset{}, false, nil
+	return TimeOffset{}, false, false, nil
 }
 
 // searchTime looks for the first record at or after ts and start in a segment.
@@ -126,9 +137,18 @@ func (l *Log) firstRecord(h *batch.Header, b []byte, ts, start int64) (TimeOffse
 
 // MaxTimestampOffset finds the first record with the largest timestamp (KIP-734).
 func (l *Log) MaxTimestampOffset() (t TimeOffset, found bool, err error) {
+	for again := true; again; {
+		t, found, again, err = l.maxTimestampOffset()
+	}
+	return t, found, err
+}
+
+// maxTimestampOffset is MaxTimestampOffset; again tells that a segment went
+// meanwhile.
+func (l *Log) maxTimestampOffset() (t TimeOffset, found, again bool, err error) {
 	segments, err := l.timedSegments()
 	if err != nil || len(segments) == 0 {
-		return TimeOffset{}, false, err
+		return TimeOffset{}, false, false, err
 	}
 	defer releaseTimed(segments)
 	best := &segments[0]
@@ -138,13 +158,16 @@ func (l *Log) MaxTimestampOffset() (t TimeOffset, found bool, err error) {
 		}
 	}
 	if best.maxTimestamp < 0 {
-		return TimeOffset{}, false, nil
+		return TimeOffset{}, false, false, nil
 	}
 	t, found, err = l.searchTime(best, best.maxTimestamp, l.start.Load())
-	if err != nil {
-		return TimeOffset{}, false, l.readError(err)
+	if err != nil && best.s.gone(err) {
+		return TimeOffset{}, false, true, nil
 	}
-	return t, found, nil
+	if err != nil {
+		return TimeOffset{}, false, false, l.readError(err)
+	}
+	return t, found, false, nil
 }
 
 // Timestamps that ListOffsets gives a meaning.
@@ -167,6 +190,9 @@ func (l *Log) LegacyOffsetsBefore(ts int64, maxOffsets int) ([]int64, error) {
 	var points []point
 	for _, s := range segments {
 		modified, err := s.s.file.ModTime()
+		if err != nil && s.s.gone(err) {
+			continue // retention was faster
+		}
 		if err != nil {
 			return nil, l.readError(err)
 		}

@@ -194,6 +194,7 @@ func (l *Log) shrink(s *segment, position int64) (*segment, error) {
 	if err := copyFile(l.o.FS, s.file, tmp, position); err != nil {
 		return nil, err
 	}
+	s.file.retire()
 	if err := l.o.FS.Rename(tmp, s.path); err != nil {
 		return nil, err
 	}
@@ -201,7 +202,7 @@ func (l *Log) shrink(s *segment, position int64) (*segment, error) {
 	if err := s.sealIndexes(); err != nil {
 		return nil, err
 	}
-	next, err := openSegment(l.o.FS, path.Dir(s.path), s.base, l.opts.Load())
+	next, err := openSegment(l.o.FS, path.Dir(s.path), s.base, l.opts.Load(), l.o.files)
 	if err != nil {
 		return nil, err
 	}
@@ -328,7 +329,7 @@ func (l *Log) restartFiles(segments []*segment, base int64) (*segment, error) {
 	if err := l.removeSnapshots(func(int64) bool { return true }); err != nil {
 		return nil, err
 	}
-	s, err := openSegment(l.o.FS, l.o.Dir, base, l.opts.Load())
+	s, err := openSegment(l.o.FS, l.o.Dir, base, l.opts.Load(), l.o.files)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ type table struct {
 
 	mu   sync.Mutex // guards all below; see the package comment
 	name string
-	// file is open for writing, or nil: no file yet, or sealed.
+	// file is open for writing, or nil; nobody keeps it open for long.
 	file vfs.File
 	// count is the number of entries; the last len(tail)/entrySize of them are in
 	// tail, the first written in the file.
@@ -124,7 +124,7 @@ func (t *table) appendLocked(entry []byte) error {
 		return errClosed
 	}
 	if len(t.tail) >= tailBytes {
-		if err := t.writeLocked(); err != nil {
+		if err := t.writeOutLocked(); err != nil {
 			return err
 		}
 		half := len(t.tail) / 2 / t.entrySize * t.entrySize
@@ -134,6 +134,12 @@ func (t *table) appendLocked(entry []byte) error {
 	t.last = append(t.last[:0], entry...)
 	t.count++
 	return nil
+}
+
+// writeOutLocked is writeLocked without keeping a descriptor: one is needed for
+// each 4 KiB of entries only, and a broker has very many indexes.
+func (t *table) writeOutLocked() error {
+	return errors.Join(t.writeLocked(), t.closeFileLocked())
 }
 
 // writeLocked writes out what only memory has, and trims the file.
@@ -201,7 +207,7 @@ func (t *table) truncate(n int) error {
 	}
 	// At once, so that a crash does not bring back entries for bytes that the
 	// segment no longer has.
-	return t.writeLocked()
+	return t.writeOutLocked()
 }
 
 // reset drops all entries and the knowledge of damage.
@@ -213,7 +219,7 @@ func (t *table) reset() error {
 	}
 	t.excess = t.excess || t.written > 0
 	t.count, t.written, t.tail, t.last, t.ragged = 0, 0, nil, nil, false
-	return t.writeLocked()
+	return t.writeOutLocked()
 }
 
 // sync makes all entries durable, and the file's name if it is new. The lock for
