@@ -300,7 +300,54 @@ func (c *Controller) extension(ctx context.Context, topic string, total int32, a
 	case int32(len(assignment)) != total-have:
 		return nil, nil, protocol.Fail(protocol.InvalidReplicaAssignment, fmt.Sprintf("Increasing the number of partitions by %d but %d assignments provided.", total-have, len(assignment)))
 	}
-	return t, numbered(have, assignment), nil
+	return t, numbered(have, assignment), checkExtension(im, t, have, assignment)
+}
+
+// checkExtension checks a manual placement of further partitions, with the
+// texts of Kafka's ZkAdminManager and AdminZkClient.
+func checkExtension(im *cluster.Image, t *cluster.Topic, have int32, assignment [][]kafka.BrokerID) error {
+	refuse := func(format string, args ...any) error {
+		return protocol.Fail(protocol.InvalidReplicaAssignment, fmt.Sprintf(format, args...))
+	}
+	var unknown []kafka.BrokerID
+	for _, replicas := range assignment {
+		for _, id := range replicas {
+			if im.Broker(id) == nil && !slices.Contains(unknown, id) {
+				unknown = append(unknown, id)
+			}
+		}
+	}
+	if len(unknown) > 0 {
+		return refuse("Unknown broker(s) in replica assignment: %s.", listed(unknown))
+	}
+	rf := 0
+	if p := t.Partition(0); p != nil {
+		rf = len(p.Replicas)
+	}
+	for i, replicas := range assignment {
+		partition := have + int32(i)
+		switch sorted := slices.Sorted(slices.Values(replicas)); {
+		case len(replicas) == 0:
+			return refuse("Cannot have replication factor of 0 for partition id %d.", partition)
+		case len(slices.Compact(sorted)) != len(replicas):
+			return refuse("Duplicate brokers not allowed in replica assignment: %s for partition id %d.", listed(replicas), partition)
+		case rf > 0 && len(replicas) != rf:
+			return refuse("Inconsistent replication factor between partitions, partition 0 has %d while partitions [%d] have replication factors [%d], respectively.", rf, partition, len(replicas))
+		}
+	}
+	return nil
+}
+
+// listed shows broker ids as Kafka's messages do.
+func listed(ids []kafka.BrokerID) string {
+	var b strings.Builder
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprint(&b, int32(id))
+	}
+	return b.String()
 }
 
 // AllocateProducerIDs reserves the next block of producer ids for a broker.

@@ -40,12 +40,7 @@ func (a *API) createTopics(ctx context.Context, _ *Call, req *kmsg.CreateTopicsR
 	}
 	made := a.opt.Topics.CreateTopics(ctx, specs, millis(req.TimeoutMillis), req.ValidateOnly)
 	resp := kmsg.NewPtrCreateTopicsResponse()
-	seen := map[string]bool{}
-	for i := range specs {
-		if seen[specs[i].Name] { // named twice: refused once
-			continue
-		}
-		seen[specs[i].Name] = true
+	for i := range specs { // a topic named twice is answered, and refused, twice
 		resp.Topics = append(resp.Topics, a.createdTopic(&specs[i], &made[i]))
 	}
 	return resp

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -20,9 +21,9 @@ func (a *API) describeCluster(_ context.Context, c *Call, req *kmsg.DescribeClus
 	resp := kmsg.NewPtrDescribeClusterResponse()
 	resp.ControllerID, resp.EndpointType, resp.ClusterAuthorizedOperations = -1, endpointBrokers, noOperations
 	if c.Version >= 1 && req.EndpointType != endpointBrokers {
-		code, text := protocol.UnsupportedEndpointType, "Unsupported endpoint type"
+		code, text := protocol.UnsupportedEndpointType, fmt.Sprintf("Unsupported endpoint type %d", req.EndpointType)
 		if req.EndpointType == endpointControllers {
-			code, text = protocol.MismatchedEndpointType, "The request was sent to an endpoint of the wrong type."
+			code, text = protocol.MismatchedEndpointType, "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"
 		}
 		resp.ErrorCode, resp.ErrorMessage = code.Code(), &text
 		return resp

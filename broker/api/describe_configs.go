@@ -44,7 +44,7 @@ func (a *API) configsOf(q *kmsg.DescribeConfigsRequestResource) ([]conf.Entry, e
 		}
 		t := a.opt.Image().Topic(q.ResourceName)
 		if t == nil {
-			return nil, protocol.Fail(protocol.UnknownTopicOrPartition, protocol.UnknownTopicOrPartition.Message())
+			return nil, protocol.Fail(protocol.UnknownTopicOrPartition, "")
 		}
 		return cfg.DescribeTopic(t.Config, q.ConfigNames), nil
 	case kmsg.ConfigResourceTypeBroker:
@@ -59,8 +59,10 @@ func (a *API) configsOf(q *kmsg.DescribeConfigsRequestResource) ([]conf.Entry, e
 			return nil, protocol.Fail(protocol.InvalidRequest, fmt.Sprintf("Unexpected broker id, expected %d or empty string, but received %d", a.opt.BrokerID, id))
 		}
 		return cfg.DescribeBroker(q.ConfigNames), nil
+	case kmsg.ConfigResourceTypeClientMetrics:
+		return nil, protocol.Fail(protocol.InvalidRequest, "Config type client-metrics is only supported on KRaft clusters")
 	}
-	return nil, protocol.Fail(protocol.InvalidRequest, fmt.Sprintf("Unsupported resource type: %d", q.ResourceType))
+	return nil, protocol.Fail(protocol.InvalidRequest, protocol.InvalidRequest.Message())
 }
 
 func describeConfig(req *kmsg.DescribeConfigsRequest, e *conf.Entry) kmsg.DescribeConfigsResponseResourceConfig {

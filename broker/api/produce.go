@@ -189,7 +189,7 @@ func (p *produce) fail(im *cluster.Image, tp kafka.TopicPartition, err error) {
 		res.Message, res.Records, res.LogStartOffset = f.Message, f.Records, f.LogStartOffset
 	}
 	p.moved(im, res, tp, err)
-	if res.Err == protocol.UnknownServerError {
+	if f == nil && res.Err == protocol.UnknownServerError { // nobody foresaw it; a client's own fault is a Failure and no line
 		p.a.log.Error("append failed", "topic", tp.Topic, "partition", tp.Partition, "error", err)
 	}
 }

@@ -103,7 +103,7 @@ func answer(err error, start int64) error {
 			for _, r := range bad.Records {
 				f.Records = append(f.Records, protocol.RecordError{Index: int32(r.Index), Message: r.Message})
 			}
-			f.Message = "One or more records have been rejected"
+			f.Message = bad.Error()
 		}
 		if c.code == protocol.InvalidTxnState {
 			f.Message = err.Error()

@@ -127,9 +127,9 @@ func ValidateTopicName(name string) error {
 	case name == "":
 		return fmt.Errorf("%w: the empty string is not allowed", ErrInvalidTopicName)
 	case name == "." || name == "..":
-		return fmt.Errorf("%w: '.' or '..' is not allowed", ErrInvalidTopicName)
+		return fmt.Errorf("%w: '%s' is not allowed", ErrInvalidTopicName, name)
 	case len(name) > MaxTopicNameLength:
-		return fmt.Errorf("%w: the length of '%s' is longer than the maximum allowed length %d", ErrInvalidTopicName, name, MaxTopicNameLength)
+		return fmt.Errorf("%w: the length of '%s' is longer than the max allowed length %d", ErrInvalidTopicName, name, MaxTopicNameLength)
 	}
 	for i := range len(name) {
 		c := name[i]
