@@ -62,7 +62,10 @@ func (n *node) open() {
 	c := n.dial()
 	defer c.Close()
 	n.await("the controller", func() bool {
-		return c.do(kmsg.NewPtrMetadataRequest(), 12).(*kmsg.MetadataResponse).ControllerID == 1
+		const notController = 41
+		req := kmsg.NewPtrCreateTopicsRequest()
+		req.Topics, req.ValidateOnly = append(req.Topics, kmsg.NewCreateTopicsRequestTopic()), true
+		return c.do(req, 7).(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode != notController
 	})
 }
 
@@ -225,4 +228,3 @@ func eq(t *testing.T, what, got, want string) {
 		t.Errorf("%s:\n got %s\nwant %s", what, got, want)
 	}
 }
-
