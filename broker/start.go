@@ -270,7 +270,7 @@ func (b *Broker) buildAPI() {
 	c := b.o.Config.Broker
 	b.api = api.New(api.Options{
 		Logger: b.logger, BrokerID: b.id, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor,
-		Replicas: b.replicas, Fetches: b.replicas.Fetches(), Offsets: b.replicas, ProducerIDs: b.ids,
+		Replicas: b.replicas, Fetches: b.replicas.Fetches(), Offsets: b.replicas, Records: b.replicas, ProducerIDs: b.ids,
 		Groups: b.groups, Coordinators: b.finder, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs,
 		FetchMaxBytes: c.FetchMaxBytes, FetchSessionSlots: c.FetchSessionSlots,
 	})

@@ -39,6 +39,8 @@ type Options struct {
 	Codecs *batch.Codecs
 	// Offsets answers questions about offsets of this broker's partitions.
 	Offsets Offsets
+	// Records deletes and describes what this broker's partitions hold.
+	Records Records
 	// ProducerIDs are for idempotent producers.
 	ProducerIDs ProducerIDs
 	// Config is the configuration in force, with what was changed dynamically.

@@ -30,10 +30,13 @@ func table() []entry {
 		{protocol.KeyAPIVersions, 0, 4, adapt(kmsg.NewPtrApiVersionsRequest, (*API).apiVersions)},
 		{protocol.KeyCreateTopics, 0, 7, adapt(kmsg.NewPtrCreateTopicsRequest, (*API).createTopics)},
 		{protocol.KeyDeleteTopics, 0, 6, adapt(kmsg.NewPtrDeleteTopicsRequest, (*API).deleteTopics)},
+		{protocol.KeyDeleteRecords, 0, 2, adapt(kmsg.NewPtrDeleteRecordsRequest, (*API).deleteRecords)},
 		{protocol.KeyInitProducerID, 0, 5, adapt(kmsg.NewPtrInitProducerIDRequest, (*API).initProducerID)},
 		{protocol.KeyOffsetForLeaderEpoch, 0, 4, adapt(kmsg.NewPtrOffsetForLeaderEpochRequest, (*API).offsetForLeaderEpoch)},
 		{protocol.KeyDescribeConfigs, 0, 4, adapt(kmsg.NewPtrDescribeConfigsRequest, (*API).describeConfigs)},
+		{protocol.KeyDescribeLogDirs, 0, 4, adapt(kmsg.NewPtrDescribeLogDirsRequest, (*API).describeLogDirs)},
 		{protocol.KeyCreatePartitions, 0, 3, adapt(kmsg.NewPtrCreatePartitionsRequest, (*API).createPartitions)},
 		{protocol.KeyDescribeCluster, 0, 1, adapt(kmsg.NewPtrDescribeClusterRequest, (*API).describeCluster)},
+		{protocol.KeyDescribeProducers, 0, 0, adapt(kmsg.NewPtrDescribeProducersRequest, (*API).describeProducers)},
 	}
 }
