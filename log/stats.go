@@ -17,7 +17,7 @@ func (m *Manager) Collect(p *metrics.Page) {
 		p.Family(name, metrics.GaugeKind, help)
 		for i := range dirs {
 			if v, ok := value(&dirs[i]); ok {
-				p.Int(v, "logdirectory", dirs[i].Path)
+				p.Int(v, "logDirectory", dirs[i].Path)
 			}
 		}
 	}

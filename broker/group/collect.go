@@ -19,11 +19,6 @@ func (c *Coordinator) Collect(p *metrics.Page) {
 		{"numgroupsdead", "Groups that are being removed.", n.States[Dead]},
 	} {
 		p.Gauge(prefix+g.name, g.help, int64(g.v))
-		// The name of the bean is kafka.coordinator.group's; dashboards made for
-		// older versions ask for kafka.server's.
-		if g.name == "numgroups" || g.name == "numoffsets" {
-			p.Gauge("kafka_server_groupmetadatamanager_"+g.name, g.help, int64(g.v))
-		}
 	}
 	p.Gauge("barnabas_group_members", "Members of the groups that this broker coordinates.", int64(n.Members))
 	p.Gauge("barnabas_group_partitions_loading", "Partitions of __consumer_offsets that are being read.", int64(n.Loading))

@@ -22,8 +22,8 @@ func (m *Manager) Collect(p *metrics.Page) {
 	c.collect(p)
 	produces, fetches := m.Parked()
 	p.Family("kafka_server_delayedoperationpurgatory_purgatorysize", metrics.GaugeKind, "Requests that wait.")
-	p.Int(int64(fetches), "delayedoperation", "Fetch")
-	p.Int(int64(produces), "delayedoperation", "Produce")
+	p.Int(int64(fetches), "delayedOperation", "Fetch")
+	p.Int(int64(produces), "delayedOperation", "Produce")
 	if p.Partitions {
 		collectPartitions(p, list)
 	}

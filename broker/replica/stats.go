@@ -159,7 +159,7 @@ func (c *Census) count(s *Status) {
 }
 
 // Census looks at all partitions, one after the other, and calls each for them
-// in no order, unless it is nil.
+// in no order, unless it is nil; the Status is used again after each.
 func (m *Manager) Census(each func(*Status)) Census {
 	var c Census
 	m.mu.RLock()
@@ -170,8 +170,9 @@ func (m *Manager) Census(each func(*Status)) Census {
 	}
 	m.mu.RUnlock()
 	topics := map[string]*Traffic{}
+	var s Status // one for all: each gets its address
 	for _, p := range all {
-		s := p.status()
+		s = p.status()
 		c.count(&s)
 		if s.Traffic != (Traffic{}) {
 			t := topics[s.TP.Topic]
