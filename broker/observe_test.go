@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -47,9 +48,14 @@ func begin(t *testing.T) (*Broker, *devzk.Server) {
 
 func ask(t *testing.T, b *Broker, path string) (int, string) {
 	t.Helper()
+	return fetch(t, "http://"+b.HTTPAddr().String()+path)
+}
+
+func fetch(t *testing.T, url string) (int, string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTPAddr().String()+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,5 +156,50 @@ func TestMetricsAreDocumented(t *testing.T) {
 		if !slices.Contains(found, name) {
 			t.Errorf("docs/metrics.md has %s, the page has not", name)
 		}
+	}
+}
+
+// TestProbesDuringRecovery: the health listener answers while a log directory
+// takes its time, and no probe is told to kill the broker.
+func TestProbesDuringRecovery(t *testing.T) {
+	c, _, err := conf.FromMap(map[string]string{
+		"broker.id": "1", "zookeeper.connect": "127.0.0.1:1", "listeners": "PLAINTEXT://127.0.0.1:0", "log.dirs": "/data",
+		"barnabas.http.listen": "127.0.0.1:0",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs, release := make(chan string, 2), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Start(ctx, Options{
+			Config: c, Logger: slog.New(slog.DiscardHandler),
+			FS: vfs.NewFailing(vfs.NewMem(), func(vfs.Op) error { <-release; return nil }),
+			Listen: func(network, addr string) (net.Listener, error) {
+				l, err := net.Listen(network, addr)
+				if err == nil {
+					addrs <- l.Addr().String()
+				}
+				return l, err
+			},
+		})
+		ended <- err
+	}()
+	first := <-addrs
+	<-addrs // the broker's own
+	get := func(path string) (int, string) { return fetch(t, "http://"+first+path) }
+	for stage := ""; !strings.Contains(stage, "recovering logs"); {
+		_, stage = get("/startupz")
+	}
+	for path, want := range map[string]int{"/startupz": 200, "/livez": 200, "/readyz": 503, "/metrics": 200} {
+		if code, body := get(path); code != want {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+	cancel()
+	close(release)
+	if err := <-ended; err == nil {
+		t.Error("started without ZooKeeper")
 	}
 }
