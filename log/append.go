@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path"
 	"time"
 
 	"barnabas/internal/kafka"
@@ -67,6 +68,9 @@ type appending struct {
 }
 
 func (l *Log) appendAsLeader(recs []byte, epoch kafka.LeaderEpoch, origin Origin, guard Guard) (AppendInfo, error) {
+	if origin == Client && l.o.room.low.Load() {
+		return AppendInfo{}, fmt.Errorf("%w: %s", ErrNoRoom, path.Dir(l.o.Dir))
+	}
 	a := appending{origin: origin, guard: guard, now: time.Now()}
 	recs, err := l.prepare(recs, &a)
 	if err != nil {
@@ -89,6 +93,9 @@ func (l *Log) appendAsLeader(recs []byte, epoch kafka.LeaderEpoch, origin Origin
 
 // lockForAppend takes mu when no truncation is under way.
 func (l *Log) lockForAppend() error {
+	if err := l.offline.get(); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	for l.changing {
 		l.changed.Wait()
@@ -330,8 +337,12 @@ func (l *Log) writeLocked(recs []byte, a *appending) error {
 	s := l.active()
 	s.reserve(len(recs), a.now, o.SegmentBytes)
 	position := s.size.Load()
-	if _, err := s.file.WriteAt(recs, position); err != nil {
-		return l.failIf(err)
+	l.writing.start(l.o.clock)
+	_, err := s.file.WriteAt(recs, position)
+	l.writing.stop()
+	if err != nil {
+		// What a full disk took of it lies beyond the end; the next append goes over it.
+		return l.failUnlessFull(err)
 	}
 	return l.accountLocked(s, recs, position, a, o)
 }

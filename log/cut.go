@@ -3,6 +3,8 @@ package log
 import (
 	"errors"
 	"fmt"
+
+	"barnabas/internal/vfs"
 )
 
 // cutAt removes what is bad: the ith segment from position on, and the segments
@@ -12,7 +14,11 @@ func (l *Log) cutAt(i int, position int64) error {
 	size := s.size.Load()
 	l.logger.Warn("log cut at a bad batch", "segment", s.path, "position", position, "bytes", size-position,
 		"segments_dropped", len(l.segments)-i-1, "end", l.end.Load())
-	if err := l.keepAside(s, position); err != nil {
+	switch err := l.keepAside(s, position); {
+	case vfs.NoSpace(err):
+		// A start on a full disk is worth more than bytes that nobody could read.
+		l.logger.Warn("no room to keep aside what is cut", "segment", s.path, "position", position, "err", err)
+	case err != nil:
 		return err
 	}
 	if err := s.file.Truncate(position); err != nil {

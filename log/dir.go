@@ -39,8 +39,15 @@ type logDir struct {
 	// one.
 	unsynced atomic.Int64
 	wake     chan struct{}
-	rollMu   sync.Mutex // guards following
-	rolled   map[*Log]bool
+	room     room
+	// clock is the watchdog's, in ticks; making and storing are what else it
+	// watches: new and deleted logs, and checkpoints. down is closed when the
+	// directory goes offline.
+	clock           atomic.Int64
+	making, storing stopwatch
+	down            chan struct{}
+	rollMu          sync.Mutex // guards following
+	rolled          map[*Log]bool
 
 	buryMu sync.Mutex // guards following
 	graves []grave
@@ -57,6 +64,7 @@ type grave struct {
 
 // announce tells of a failure that a log has met.
 func (d *logDir) announce(m *Manager, err error) {
+	close(d.down)
 	if m.o.OnDirFailure != nil {
 		m.o.OnDirFailure(d.path, err)
 	}
@@ -94,6 +102,7 @@ func (d *logDir) noteBytes(n int, limit int64) {
 	if sum := d.unsynced.Add(int64(n)); sum >= limit && sum-int64(n) < limit {
 		d.signal()
 	}
+	d.room.note(n)
 }
 
 func (d *logDir) signal() {
@@ -156,7 +165,15 @@ func (d *logDir) save(m *Manager, file string, offset func(*Log) (int64, bool)) 
 	if old, ok := d.saved[file]; ok && maps.Equal(old, offsets) {
 		return nil
 	}
-	if err := checkpoint.WriteOffsets(m.o.FS, path.Join(d.path, file), offsets); err != nil {
+	d.storing.start(&d.clock)
+	err := checkpoint.WriteOffsets(m.o.FS, path.Join(d.path, file), offsets)
+	d.storing.stop()
+	if vfs.NoSpace(err) {
+		// The old one is still there. The offsets in it are lower, or belong to logs
+		// that are gone: who can't live with that waits.
+		return fmt.Errorf("%w: %s: %w", ErrNoRoom, file, err)
+	}
+	if err != nil {
 		return d.fail(m, err)
 	}
 	d.saved[file] = offsets
@@ -232,7 +249,7 @@ func (d *logDir) readState(m *Manager) error {
 	same := strings.TrimSpace(string(recorded)) == m.o.BootID
 	d.crashed = !d.clean && !same && (len(d.found) > 0 || len(recorded) > 0)
 	if !d.crashed && !same {
-		if err := d.writeBootID(m); err != nil {
+		if err := d.writeBootID(m); err != nil && !errors.Is(err, ErrNoRoom) {
 			return err
 		}
 	}
@@ -249,6 +266,9 @@ func (d *logDir) readState(m *Manager) error {
 // is what a crash of the process leaves.
 func (d *logDir) writeBootID(m *Manager) error {
 	if err := vfs.WriteFileAtomic(m.o.FS, path.Join(d.path, bootIDFile), []byte(m.o.BootID+"\n")); err != nil {
+		if vfs.NoSpace(err) {
+			return fmt.Errorf("%w: %w", ErrNoRoom, err)
+		}
 		return d.fail(m, err)
 	}
 	d.crashed = false
@@ -258,6 +278,10 @@ func (d *logDir) writeBootID(m *Manager) error {
 // close leaves the directory as a clean shutdown should, if it is online.
 func (d *logDir) close(m *Manager) error {
 	defer d.unlock()
+	if errors.Is(d.failure.get(), ErrStalled) {
+		// Whatever is tried there may never return.
+		return nil
+	}
 	offline := d.failure.get() != nil
 	var errs []error
 	for _, l := range m.in(d) {
@@ -279,6 +303,9 @@ func (d *logDir) close(m *Manager) error {
 		return nil
 	}
 	err := vfs.WriteFileAtomic(m.o.FS, path.Join(d.path, checkpoint.CleanShutdownFile), []byte(checkpoint.CleanShutdownMarker))
+	if vfs.NoSpace(err) {
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
+	}
 	if err != nil {
 		return d.fail(m, err)
 	}

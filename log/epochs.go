@@ -11,14 +11,32 @@ import (
 // epochCache remembers where each leader epoch begins
 // (storage.internals.epoch.LeaderEpochFileCache). Invariant: epochs and start
 // offsets strictly increase. It is guarded by Log.mu; every change is written to
-// the leader-epoch-checkpoint before it returns.
+// the leader-epoch-checkpoint before it returns, unless the disk is full: then
+// with the next change, or at the end. What the file lacks, a recovery finds in
+// the batches.
 type epochCache struct {
 	fs      vfs.FS
 	file    string
 	entries []checkpoint.Epoch
+	unsaved bool
 }
 
-func (c *epochCache) save() error { return checkpoint.WriteEpochs(c.fs, c.file, c.entries) }
+func (c *epochCache) save() error {
+	err := checkpoint.WriteEpochs(c.fs, c.file, c.entries)
+	c.unsaved = vfs.NoSpace(err)
+	if c.unsaved {
+		return nil
+	}
+	return err
+}
+
+// saveAgain writes what found no room before; it fails if there is still none.
+func (c *epochCache) saveAgain() error {
+	if !c.unsaved {
+		return nil
+	}
+	return checkpoint.WriteEpochs(c.fs, c.file, c.entries)
+}
 
 // latest returns the last entry.
 func (c *epochCache) latest() (checkpoint.Epoch, bool) {

@@ -16,6 +16,11 @@ var (
 	ErrRecordListTooLarge = errors.New("log: batch larger than a segment")
 	// ErrOffline: the directory failed; nothing works on it until a restart.
 	ErrOffline = errors.New("log: directory offline")
+	// ErrNoRoom: the directory's disk has less room than is kept free, or none.
+	// Nothing was appended; what was asked for may be tried again later.
+	ErrNoRoom = errors.New("log: the disk of the log directory is full")
+	// ErrStalled: a write or sync has not come back for longer than it may take.
+	ErrStalled = errors.New("log: disk does not answer")
 	// ErrClosed: the log was closed or deleted.
 	ErrClosed = errors.New("log: closed")
 	// ErrNotFound: the broker should have this log but has not.

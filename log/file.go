@@ -242,14 +242,10 @@ func (f *dataFile) Sync() error {
 	f.dirty.Store(false)
 	if err := file.Sync(); err != nil {
 		f.dirty.Store(true)
-		return fmt.Errorf("%w: %w", errSync, err)
+		return fmt.Errorf("%w: %w", vfs.ErrSync, err)
 	}
 	return nil
 }
-
-// errSync marks a failed sync, after which nobody knows what the file holds,
-// whatever the reason.
-var errSync = errors.New("log: sync failed")
 
 // fileCache bounds how many descriptors the segments of a broker have: where there
 // are more, those go that were not used for longest (roughly: a clock's hand

@@ -1,13 +1,20 @@
 package log
 
 import (
+	"errors"
+	"fmt"
 	"path"
 	"time"
+
+	"barnabas/internal/vfs"
 )
 
 // Flush makes everything appended before the call durable: batches, the indexes
 // of complete segments, snapshots and names. Appends go on meanwhile.
 func (l *Log) Flush() error {
+	if err := l.offline.get(); err != nil {
+		return err
+	}
 	l.maint.Lock()
 	defer l.maint.Unlock()
 	return l.flush()
@@ -17,6 +24,9 @@ func (l *Log) Flush() error {
 // is under way wait for it, and one more covers them all (group commit): a sync
 // costs the same for one append as for a hundred.
 func (l *Log) flushTo(offset int64) error {
+	if err := l.offline.get(); err != nil {
+		return err
+	}
 	l.maint.Lock()
 	defer l.maint.Unlock()
 	if l.recoveryPoint.Load() >= offset {
@@ -39,21 +49,13 @@ func (l *Log) flush() error {
 	l.unflushed = 0
 	l.mu.Unlock()
 	began := time.Now()
-	for i, s := range segments {
-		if i == len(segments)-1 {
-			if err := s.sync(); err != nil {
-				return l.failIf(err)
-			}
-			break
+	if err := l.syncFiles(segments, names); err != nil {
+		if names && errors.Is(err, ErrNoRoom) {
+			l.mu.Lock()
+			l.namesUnsynced = true
+			l.mu.Unlock()
 		}
-		if err := l.sealSegment(s, segments[i+1].base); err != nil {
-			return l.failIf(err)
-		}
-	}
-	if names {
-		if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
-			return l.failIf(err)
-		}
+		return err
 	}
 	// No truncation can have come between: it holds maint too.
 	l.recoveryPoint.Store(max(l.recoveryPoint.Load(), end))
@@ -65,6 +67,29 @@ func (l *Log) flush() error {
 		l.o.OnFlush(now.Sub(began))
 	}
 	return nil
+}
+
+// syncFiles syncs segments, all of them but the last complete, and the names. On
+// a full disk the indexes of complete ones may not find room: ErrNoRoom.
+func (l *Log) syncFiles(segments []*segment, names bool) error {
+	defer l.syncing.stop()
+	for i, s := range segments {
+		l.syncing.start(l.o.clock)
+		if i == len(segments)-1 {
+			if err := s.sync(); err != nil {
+				return l.failIf(err)
+			}
+			break
+		}
+		if err := l.sealSegment(s, segments[i+1].base); err != nil {
+			return l.failUnlessFull(err)
+		}
+	}
+	if !names {
+		return nil
+	}
+	l.syncing.start(l.o.clock)
+	return l.failIf(l.o.FS.SyncDir(l.o.Dir))
 }
 
 // sealSegment syncs a complete segment and the snapshot at its end.
@@ -90,7 +115,7 @@ func (l *Log) syncSnapshot(offset int64) error {
 	}
 	if err := f.Sync(); err != nil {
 		f.Close()
-		return err
+		return fmt.Errorf("%w: %w", vfs.ErrSync, err)
 	}
 	return f.Close()
 }
@@ -134,16 +159,19 @@ func (l *Log) finish() error {
 	// too early; they are synced below all the same.
 	s := l.active()
 	if err := s.finishTimes(); err != nil {
-		return l.failIf(err)
+		return l.failUnlessFull(err)
 	}
 	s.sealed = false
 	if err := s.seal(); err != nil {
-		return l.failIf(err)
+		return l.failUnlessFull(err)
+	}
+	if err := l.epochs.saveAgain(); err != nil {
+		return l.failUnlessFull(err)
 	}
 	if end := l.end.Load(); end > l.start.Load() {
 		l.producers.next = max(l.producers.next, end)
 		if err := l.takeSnapshotLocked(end, true); err != nil {
-			return l.failIf(err)
+			return l.failUnlessFull(err)
 		}
 	}
 	if err := l.o.FS.SyncDir(l.o.Dir); err != nil {

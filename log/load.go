@@ -34,7 +34,8 @@ func (m *Manager) open(ctx context.Context) error {
 		}
 		seen[p] = true
 		d := &logDir{
-			path: p, failure: &failure{}, wake: make(chan struct{}, 1), rolled: map[*Log]bool{},
+			path: p, failure: &failure{}, wake: make(chan struct{}, 1), rolled: map[*Log]bool{}, down: make(chan struct{}),
+			room:  room{asked: make(chan struct{}, 1)},
 			saved: map[string]map[kafka.TopicPartition]int64{},
 		}
 		m.dirs = append(m.dirs, d)
@@ -331,11 +332,14 @@ func (d *logDir) initCheckpoints(m *Manager) error {
 		return err
 	} else if !ok {
 		if err := checkpoint.WriteOffsets(m.o.FS, cleaner, nil); err != nil {
+			if vfs.NoSpace(err) {
+				return nil
+			}
 			return err
 		}
 	}
 	for _, save := range []func(*Manager) error{d.saveRecoveryPoints, d.saveStartOffsets, d.saveHighWatermarks} {
-		if err := save(m); err != nil {
+		if err := save(m); err != nil && !errors.Is(err, ErrNoRoom) {
 			return err
 		}
 	}

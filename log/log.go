@@ -35,6 +35,10 @@ type Log struct {
 	samples                               atomic.Uint32 // compressed batches seen, for ValidateSampled
 	buffers                               sync.Pool     // *[]byte of scanChunk, for lookups
 
+	// writing and syncing tell the directory's watchdog since when a write or sync
+	// is under way.
+	writing, syncing stopwatch
+
 	// maint serialises what changes files behind the end. Taken before mu.
 	maint sync.Mutex
 	// trash are deleted segments whose files still exist. Guarded by maint.
@@ -64,6 +68,10 @@ type failure struct{ err atomic.Pointer[error] }
 // set notes the first failure and tells whether this was it.
 func (f *failure) set(err error) bool { return f.err.CompareAndSwap(nil, &err) }
 
+// failed tells whether there was one. Who asks before taking a lock does not
+// wait for those who hold it in a write that never ends.
+func (f *failure) failed() bool { return f.err.Load() != nil }
+
 func (f *failure) get() error {
 	if p := f.err.Load(); p != nil {
 		return fmt.Errorf("%w: %w", ErrOffline, *p)
@@ -75,7 +83,7 @@ func (f *failure) get() error {
 // after that nobody knows what the file holds. It returns err as the callers
 // should see it.
 func (l *Log) failIf(err error) error {
-	if err == nil || errors.Is(err, ErrOffline) {
+	if err == nil || errors.Is(err, ErrOffline) || errors.Is(err, ErrNoRoom) {
 		return err
 	}
 	if l.offline.set(err) {
@@ -180,7 +188,7 @@ func (l *Log) RecoveryPoint() int64 { return l.recoveryPoint.Load() }
 // SetHighWatermark moves the high watermark, clamped to [start, end]. It moves
 // forwards only, and returns the one in force.
 func (l *Log) SetHighWatermark(o int64) int64 {
-	if now := l.highWatermark.Load(); o <= now {
+	if now := l.highWatermark.Load(); o <= now || l.offline.failed() {
 		return now
 	}
 	l.mu.Lock()
@@ -194,6 +202,9 @@ func (l *Log) SetHighWatermark(o int64) int64 {
 // ResetHighWatermark moves it anywhere within [start, end]: for a replica that
 // becomes a follower.
 func (l *Log) ResetHighWatermark(o int64) int64 {
+	if l.offline.failed() {
+		return l.highWatermark.Load()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.setHighWatermarkLocked(o)
@@ -241,7 +252,7 @@ func (l *Log) SetTopicID(id kafka.TopicID) error {
 		return fmt.Errorf("%w: %s has %s, not %s", ErrTopicIDMismatch, l.tp, have, id)
 	}
 	if err := checkpoint.WritePartitionMetadata(l.o.FS, path.Join(l.o.Dir, checkpoint.PartitionMetadataFile), id); err != nil {
-		return l.failIf(err)
+		return l.failUnlessFull(err)
 	}
 	l.topicID.Store(&id)
 	return nil
@@ -267,6 +278,12 @@ func (o OpenOptions) withDefaults() OpenOptions {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.room == nil {
+		o.room = &room{}
+	}
+	if o.clock == nil {
+		o.clock = &atomic.Int64{}
 	}
 	if o.files == nil {
 		o.files = &fileCache{}

@@ -68,6 +68,13 @@ type ManagerOptions struct {
 	// recovery has to read.
 	SyncInterval time.Duration
 	SyncBytes    int64
+	// MinFreeBytes is what is kept free on the disk of each directory: with less,
+	// clients get ErrNoRoom (log.dir.min.free.bytes). Negative: a hundredth of the
+	// disk, at most 1 GiB; 0: nothing is kept, and a full disk refuses by itself.
+	MinFreeBytes int64
+	// StallTimeout is how long a write or sync may take before its directory goes
+	// offline with ErrStalled (log.dir.stall.timeout.ms); 0: for ever.
+	StallTimeout time.Duration
 	// MaxOpenFiles bounds the descriptors of segments that are not being written,
 	// sent or waiting for a sync (log.max.open.files); 0: no bound.
 	MaxOpenFiles int
@@ -203,12 +210,30 @@ func (m *Manager) create(tp kafka.TopicPartition, id kafka.TopicID) (*Log, error
 	if err != nil {
 		return nil, err
 	}
+	var made *Log
+	err = d.unlessDown(func() error {
+		l, err := m.createIn(d, tp, id)
+		made = l
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return made, nil
+}
+
+// createIn makes the log of a partition in a directory.
+func (m *Manager) createIn(d *logDir, tp kafka.TopicPartition, id kafka.TopicID) (*Log, error) {
 	if err := d.forget(m, tp); err != nil {
 		return nil, err
 	}
 	o := m.openOptions(d, tp)
 	o.Clean = true
 	l, err := Open(o)
+	if vfs.NoSpace(err) {
+		// What there is of it is taken up by the next try, or the next start.
+		return nil, fmt.Errorf("%w: %w", ErrNoRoom, err)
+	}
 	if err != nil {
 		return nil, d.fail(m, err)
 	}
@@ -260,6 +285,8 @@ func (m *Manager) openOptions(d *logDir, tp kafka.TopicPartition) OpenOptions {
 		OnAppend:          func(n int) { d.noteBytes(n, m.o.SyncBytes) },
 		SaveRecoveryPoint: func(*Log) error { return d.saveRecoveryPoints(m) },
 		files:             m.files,
+		room:              &d.room,
+		clock:             &d.clock,
 		offline:           d.failure,
 	}
 }
@@ -288,6 +315,11 @@ func (m *Manager) Delete(tp kafka.TopicPartition, reason string) error {
 	if !ok {
 		return fmt.Errorf("%w: %s", ErrNotFound, tp)
 	}
+	return e.dir.unlessDown(func() error { return m.bury(tp, e, reason) })
+}
+
+// bury renames the directory of a log that is deleted.
+func (m *Manager) bury(tp kafka.TopicPartition, e managed, reason string) error {
 	if err := e.log.Abandon(); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
 	"barnabas/log/checkpoint"
 )
 
@@ -341,10 +342,12 @@ func (l *Log) settleSynced() error {
 		if last {
 			return nil
 		}
-		s.sealed = true
-		if err := s.sealIndexes(); err != nil {
+		if err := s.sealIndexes(); vfs.NoSpace(err) {
+			continue // indexes made anew stay in memory
+		} else if err != nil {
 			return err
 		}
+		s.sealed = true
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package log
 import (
 	"log/slog"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"barnabas/internal/kafka"
@@ -144,6 +145,10 @@ type OpenOptions struct {
 	// OnRecovery is told how much of the unsynced part has been read, in bytes.
 	OnRecovery func(done, total int64)
 
+	// room tells when clients are refused, and clock what stalls; both are a
+	// directory's. nil: the log's own, which refuse nobody and find nothing.
+	room  *room
+	clock *atomic.Int64
 	// files bounds the descriptors of several logs; nil: no bound.
 	files *fileCache
 	// offline is shared by the logs of one directory; nil: the log's own.

@@ -78,6 +78,9 @@ type placed struct {
 // place finds the segment for offset from and takes a reference. asked is what
 // the reader asked for. A nil segment: there is nothing to read.
 func (l *Log) place(asked, from, upTo int64) (placed, error) {
+	if err := l.offline.get(); err != nil {
+		return placed{}, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usableLocked(); err != nil {
@@ -228,6 +231,9 @@ func (l *Log) abortedTxns(from, upTo int64) (txns []AbortedTxn, again bool, err 
 // referenced returns the segments from the one that holds offset on, each with a
 // reference.
 func (l *Log) referenced(offset int64) ([]*segment, error) {
+	if err := l.offline.get(); err != nil {
+		return nil, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usableLocked(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
 	"barnabas/log/batch"
 	"barnabas/log/index"
 )
@@ -70,7 +71,7 @@ func (l *Log) trustSegment(ld *loading, i int) (ok bool, err error) {
 			return false, err
 		}
 		// They will be trusted as the segment is.
-		if err := errors.Join(s.offsets.Sync(), s.times.Sync()); err != nil {
+		if err := errors.Join(s.offsets.Sync(), s.times.Sync()); err != nil && !vfs.NoSpace(err) {
 			return false, err
 		}
 	}
@@ -216,7 +217,7 @@ func (l *Log) scanFrom(ld *loading, i int) error {
 	}
 	l.producers.next = max(l.producers.next, l.end.Load())
 	if l.end.Load() > l.segments[0].base {
-		if err := l.takeSnapshotLocked(l.end.Load(), false); err != nil {
+		if err := l.takeSnapshotLocked(l.end.Load(), false); err != nil && !vfs.NoSpace(err) {
 			return err
 		}
 	}
@@ -232,7 +233,10 @@ func (l *Log) scannedRoll(s *segment, base int64) error {
 		return err
 	}
 	l.producers.next = max(l.producers.next, base)
-	return l.takeSnapshotLocked(base, false)
+	if err := l.takeSnapshotLocked(base, false); !vfs.NoSpace(err) {
+		return err
+	}
+	return nil // the next recovery reads more
 }
 
 // holeIsLoss tells whether offsets missing between two segments above the

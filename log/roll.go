@@ -46,14 +46,14 @@ func (l *Log) rollLocked(base int64) error {
 		return nil
 	}
 	if err := old.finishTimes(); err != nil {
-		return l.failIf(err)
+		return l.failUnlessFull(err)
 	}
 	if err := l.takeSnapshotLocked(base, false); err != nil {
-		return l.failIf(err)
+		return l.failUnlessFull(err)
 	}
 	s, err := openSegment(l.o.FS, l.o.Dir, base, l.opts.Load(), l.o.files)
 	if err != nil {
-		return l.failIf(err)
+		return l.failUnlessFull(err)
 	}
 	l.preallocateAll(s)
 	l.segments = append(l.segments, s)

@@ -12,13 +12,30 @@ import (
 const janitorInterval = 5 * time.Second
 
 // Run does what happens in the background until ctx ends: syncs, checkpoints,
-// retention, deletion, expiry of producers. Failures take directories offline
-// and are told there; Run returns when all is quiet.
+// retention, deletion, expiry of producers, the watch over stalled and full
+// disks. Each directory has its own goroutines, so that none waits for another's
+// disk. Failures take directories offline and are told there; Run returns when all
+// is quiet but what hangs in a stalled directory.
 func (m *Manager) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	for _, d := range m.dirs {
-		wg.Go(func() { d.syncLoop(ctx, m) })
+	var watch sync.WaitGroup
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer watch.Wait()
+	defer stop()
+	if m.o.StallTimeout > 0 {
+		watch.Go(func() { m.watchLoop(watching) })
 	}
+	groups := map[*logDir]*sync.WaitGroup{}
+	for _, d := range m.live() {
+		groups[d] = m.runDir(ctx, d)
+	}
+	<-ctx.Done()
+	m.waitDirs(groups)
+	return nil
+}
+
+// runDir starts what a directory needs.
+func (m *Manager) runDir(ctx context.Context, d *logDir) *sync.WaitGroup {
+	wg := &sync.WaitGroup{}
 	every := func(interval time.Duration, do func(now time.Time)) {
 		wg.Go(func() {
 			t := time.NewTicker(interval)
@@ -27,25 +44,28 @@ func (m *Manager) Run(ctx context.Context) error {
 				select {
 				case <-ctx.Done():
 					return
+				case <-d.down:
+					return
 				case now := <-t.C:
 					do(now)
 				}
 			}
 		})
 	}
-	every(m.o.HighWatermarkInterval, func(time.Time) { m.CheckpointHighWatermarks() })
-	every(m.o.StartOffsetInterval, func(time.Time) { m.eachDir((*logDir).saveStartOffsets) })
-	every(m.o.RecoveryPointInterval, func(time.Time) { m.eachDir((*logDir).saveRecoveryPoints) })
-	every(m.o.FlushCheckInterval, m.flushOld)
+	wg.Go(func() { d.syncLoop(ctx, m) })
+	wg.Go(func() { d.roomLoop(ctx, m) })
+	wg.Go(func() { d.retainLoop(ctx, m) })
+	every(m.o.HighWatermarkInterval, func(time.Time) { d.saveHighWatermarks(m) })
+	every(m.o.StartOffsetInterval, func(time.Time) { d.saveStartOffsets(m) })
+	every(m.o.RecoveryPointInterval, func(time.Time) { d.saveRecoveryPoints(m) })
+	every(m.o.FlushCheckInterval, func(now time.Time) { d.flushOld(m, now) })
 	every(m.o.ProducerIDExpirationCheck, func(now time.Time) {
-		for l := range m.All() {
+		for _, l := range m.in(d) {
 			l.expireProducers(now)
 		}
 	})
-	every(janitorInterval, m.clean)
-	wg.Go(func() { m.retainLoop(ctx) })
-	wg.Wait()
-	return nil
+	every(janitorInterval, func(now time.Time) { d.tidy(m, now) })
+	return wg
 }
 
 // eachDir calls do for the live directories. Their failures are told by the
@@ -61,40 +81,41 @@ func (m *Manager) eachDir(do func(*logDir, *Manager) error) error {
 // CheckpointHighWatermarks writes the replication-offset-checkpoint files now.
 func (m *Manager) CheckpointHighWatermarks() error { return m.eachDir((*logDir).saveHighWatermarks) }
 
-// flushOld flushes the logs whose flush.ms is over. A failed flush has taken its
+// flushOld flushes the logs whose flush.ms is over. A failed flush has taken the
 // directory offline.
-func (m *Manager) flushOld(now time.Time) {
-	for l := range m.All() {
+func (d *logDir) flushOld(m *Manager, now time.Time) {
+	for _, l := range m.in(d) {
 		if l.flushDue(now) {
 			l.Flush()
 		}
 	}
 }
 
-// clean removes files and directories whose delay is over.
-func (m *Manager) clean(now time.Time) {
+// tidy removes files and directories whose delay is over, and closes files that
+// nobody needs.
+func (d *logDir) tidy(m *Manager, now time.Time) {
 	m.files.trim()
-	for _, d := range m.live() {
-		for _, l := range m.in(d) {
-			if l.emptyTrash(now) != nil {
-				break
-			}
+	for _, l := range m.in(d) {
+		if l.emptyTrash(now) != nil {
+			return
 		}
-		d.bury(m, now)
 	}
+	d.bury(m, now)
 }
 
 // retainLoop applies the retention.
-func (m *Manager) retainLoop(ctx context.Context) {
+func (d *logDir) retainLoop(ctx context.Context, m *Manager) {
 	t := time.NewTimer(m.o.InitialDelay)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-d.down:
+			return
 		case <-t.C:
 		}
-		for l := range m.All() {
+		for _, l := range m.in(d) {
 			if ctx.Err() != nil {
 				return
 			}
@@ -139,12 +160,10 @@ func (d *logDir) syncLoop(ctx context.Context, m *Manager) {
 			if l.EndOffset() == l.RecoveryPoint() {
 				continue
 			}
-			if err := l.Flush(); err != nil && !errors.Is(err, ErrClosed) {
-				return // offline
+			if err := l.Flush(); errors.Is(err, ErrOffline) {
+				return
 			}
 		}
-		if d.saveRecoveryPoints(m) != nil {
-			return
-		}
+		d.saveRecoveryPoints(m)
 	}
 }

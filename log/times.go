@@ -28,6 +28,9 @@ type timed struct {
 
 // timedSegments returns all segments with references.
 func (l *Log) timedSegments() ([]timed, error) {
+	if err := l.offline.get(); err != nil {
+		return nil, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usableLocked(); err != nil {

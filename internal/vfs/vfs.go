@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"syscall"
 	"time"
 )
 
@@ -94,3 +95,14 @@ func (r *Range) Release() {
 
 // ErrLocked is returned by Lock while another process holds the lock.
 var ErrLocked = errors.New("vfs: locked by another process")
+
+// ErrSync marks a failed Sync in an error's chain: after one nobody knows what
+// the file holds, whatever the reason was.
+var ErrSync = errors.New("vfs: sync failed")
+
+// NoSpace tells whether err says that a write or a new name found no room (disk
+// or quota). What had been there is unchanged then; of a write, a part may have
+// been done. A failed Sync is never that.
+func NoSpace(err error) bool {
+	return (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && !errors.Is(err, ErrSync)
+}

@@ -124,11 +124,16 @@ func (t *table) appendLocked(entry []byte) error {
 		return errClosed
 	}
 	if len(t.tail) >= tailBytes {
-		if err := t.writeOutLocked(); err != nil {
+		err := t.writeOutLocked()
+		if err != nil && !vfs.NoSpace(err) {
 			return err
 		}
-		half := len(t.tail) / 2 / t.entrySize * t.entrySize
-		t.tail = t.tail[:copy(t.tail, t.tail[half:])]
+		if err == nil {
+			half := len(t.tail) / 2 / t.entrySize * t.entrySize
+			t.tail = t.tail[:copy(t.tail, t.tail[half:])]
+		}
+		// A full disk: the entries stay here, at most max of them, until there is
+		// room.
 	}
 	t.tail = append(t.tail, entry...)
 	t.last = append(t.last[:0], entry...)
@@ -246,11 +251,11 @@ func (t *table) sync() error {
 	t.dirty, t.newName = false, false
 	t.mu.Unlock()
 	if err := f.Sync(); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", vfs.ErrSync, err)
 	}
 	if newName {
 		if err := t.fs.SyncDir(dir); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", vfs.ErrSync, err)
 		}
 	}
 	if !sealed {
