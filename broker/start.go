@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"barnabas/broker/admin"
 	"barnabas/broker/api"
 	"barnabas/broker/dynamic"
@@ -52,6 +54,7 @@ func (b *Broker) openLogs(ctx context.Context) error {
 		CheckMeta:    b.checkMeta,
 		OnDirFailure: b.dirFailed,
 		OnProgress:   b.recovered,
+		MinFreeBytes: c.Log.MinFreeBytes, StallTimeout: c.Log.StallTimeout, MaxOpenFiles: maxOpenFiles(c.Log.MaxOpenFiles),
 
 		ProducerIDExpiration: c.Log.ProducerIDExpiration, ProducerIDExpirationCheck: c.Log.ProducerIDExpirationCheck,
 		InitialDelay: c.Log.InitialTaskDelay, RetentionInterval: c.Log.RetentionCheckInterval,
@@ -65,6 +68,19 @@ func (b *Broker) openLogs(ctx context.Context) error {
 	}
 	b.logs = m
 	return nil
+}
+
+// maxOpenFiles leaves half of what the process may open to connections.
+func maxOpenFiles(configured int) int {
+	if configured > 0 {
+		return configured
+	}
+	const few, many = 128, 1 << 16
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return few
+	}
+	return int(min(max(limit.Cur/2, few), many))
 }
 
 // checkMeta refuses the directories of another broker.

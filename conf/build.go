@@ -220,6 +220,9 @@ func (b *builder) replication(o *Replication) {
 func (b *builder) log(o *Log) {
 	*o = Log{
 		RecoveryThreads:                    b.int("num.recovery.threads.per.data.dir"),
+		MinFreeBytes:                       b.long("barnabas.log.dir.min.free.bytes"),
+		StallTimeout:                       b.ms("barnabas.log.dir.stall.timeout.ms"),
+		MaxOpenFiles:                       b.int("barnabas.log.max.open.files"),
 		RetentionCheckInterval:             b.ms("log.retention.check.interval.ms"),
 		FlushSchedulerInterval:             b.ms("log.flush.scheduler.interval.ms"),
 		FlushOffsetCheckpointInterval:      b.ms("log.flush.offset.checkpoint.interval.ms"),

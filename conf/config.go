@@ -141,8 +141,14 @@ type Replication struct {
 // Log is what the whole log manager shares; what may differ by topic stands in
 // Topic.
 type Log struct {
-	Dirs                                            []string
-	RecoveryThreads                                 int // per directory
+	Dirs            []string
+	RecoveryThreads int // per directory
+	// MinFreeBytes is kept free on each disk; -1 is a hundredth, at most 1 GiB.
+	MinFreeBytes int64
+	// StallTimeout takes a directory offline that does not answer; 0 is never.
+	StallTimeout time.Duration
+	// MaxOpenFiles bounds open segment files; 0 is half of the process's limit.
+	MaxOpenFiles                                    int
 	RetentionCheckInterval                          time.Duration
 	FlushSchedulerInterval                          time.Duration
 	FlushOffsetCheckpointInterval                   time.Duration

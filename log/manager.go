@@ -69,14 +69,14 @@ type ManagerOptions struct {
 	SyncInterval time.Duration
 	SyncBytes    int64
 	// MinFreeBytes is what is kept free on the disk of each directory: with less,
-	// clients get ErrNoRoom (log.dir.min.free.bytes). Negative: a hundredth of the
+	// clients get ErrNoRoom (barnabas.log.dir.min.free.bytes). Negative: a hundredth of the
 	// disk, at most 1 GiB; 0: nothing is kept, and a full disk refuses by itself.
 	MinFreeBytes int64
 	// StallTimeout is how long a write or sync may take before its directory goes
-	// offline with ErrStalled (log.dir.stall.timeout.ms); 0: for ever.
+	// offline with ErrStalled (barnabas.log.dir.stall.timeout.ms); 0: for ever.
 	StallTimeout time.Duration
 	// MaxOpenFiles bounds the descriptors of segments that are not being written,
-	// sent or waiting for a sync (log.max.open.files); 0: no bound.
+	// sent or waiting for a sync (barnabas.log.max.open.files); 0: no bound.
 	MaxOpenFiles int
 }
 

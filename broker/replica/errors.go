@@ -73,6 +73,7 @@ var codes = []struct {
 	{log.ErrCoordinatorFenced, protocol.TransactionCoordinatorFenced, true},
 	{log.ErrRecordListTooLarge, protocol.RecordListTooLarge, false},
 	{log.ErrOffline, protocol.KafkaStorageError, false},
+	{log.ErrNoRoom, protocol.KafkaStorageError, false},
 	{log.ErrClosed, protocol.NotLeaderOrFollower, false}, // deleted under the request
 	{batch.ErrShort, protocol.CorruptMessage, false},
 	{batch.ErrCorrupt, protocol.CorruptMessage, false},
@@ -105,7 +106,7 @@ func answer(err error, start int64) error {
 			}
 			f.Message = bad.Error()
 		}
-		if c.code == protocol.InvalidTxnState {
+		if c.code == protocol.InvalidTxnState || c.err == log.ErrNoRoom {
 			f.Message = err.Error()
 		}
 		return fmt.Errorf("%w: %w", f, err)
