@@ -27,6 +27,16 @@ type Options struct {
 	// or ceases to lead a partition; the coordinators load and unload by it. It
 	// may be told the same again. Nil: nobody cares.
 	OnLeadership func(tp kafka.TopicPartition, leading bool, epoch kafka.LeaderEpoch)
+	// Propose takes an ISR change to the controller, without waiting. What comes of
+	// it shows as a new state, or by Refused. Required once a partition has a second
+	// replica.
+	Propose func(*Proposal)
+	// OnFollow is told, outside any lock, what a partition is to be copied from,
+	// on, or that it is not any more. It may be told the same again.
+	OnFollow func(f Following, on bool)
+	// LagMax is how long a member of the ISR may not have caught up
+	// (replica.lag.time.max.ms). Default 30 s.
+	LagMax time.Duration
 	// Workers bounds how many partitions are moved at a time; default 8.
 	Workers int
 	Logger  *slog.Logger
@@ -41,6 +51,9 @@ type Manager struct {
 	logs         *log.Manager
 	topicOptions func(map[string]string) (int, log.Options)
 	onLeadership func(kafka.TopicPartition, bool, kafka.LeaderEpoch)
+	propose      func(*Proposal)
+	onFollow     func(Following, bool)
+	lagMax       time.Duration
 	workers      int
 	logger       *slog.Logger
 
@@ -63,6 +76,7 @@ type Manager struct {
 func NewManager(o Options) *Manager {
 	m := &Manager{
 		self: o.Self, logs: o.Logs, topicOptions: o.Topic, onLeadership: o.OnLeadership, workers: o.Workers, logger: o.Logger,
+		propose: o.Propose, onFollow: o.OnFollow, lagMax: o.LagMax,
 		produces:   purgatory.New[kafka.TopicPartition](),
 		fetches:    purgatory.New[kafka.TopicPartition](),
 		partitions: map[kafka.TopicPartition]*Partition{},
@@ -72,6 +86,15 @@ func NewManager(o Options) *Manager {
 	}
 	if m.onLeadership == nil {
 		m.onLeadership = func(kafka.TopicPartition, bool, kafka.LeaderEpoch) {}
+	}
+	if m.propose == nil {
+		m.propose = m.Refused
+	}
+	if m.onFollow == nil {
+		m.onFollow = func(Following, bool) {}
+	}
+	if m.lagMax <= 0 {
+		m.lagMax = 30 * time.Second
 	}
 	m.registration.Store(unregistered)
 	m.queue.init()
@@ -160,7 +183,7 @@ func (m *Manager) Append(tp kafka.TopicPartition, recs []byte, acks int16, origi
 		return Appended{}, m.absent(tp)
 	}
 	a, moved, err := p.append(recs, acks, origin, kafka.NoLeaderEpoch)
-	if moved {
+	if moved || a.Followed {
 		m.wake(tp)
 	}
 	return a, err
@@ -174,7 +197,7 @@ func (m *Manager) AppendIn(tp kafka.TopicPartition, epoch kafka.LeaderEpoch, rec
 		return Appended{}, m.absent(tp)
 	}
 	a, moved, err := p.append(recs, acks, log.Coordinator, epoch)
-	if moved {
+	if moved || a.Followed {
 		m.wake(tp)
 	}
 	return a, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"barnabas/internal/kafka"
 	"barnabas/log"
@@ -37,9 +38,14 @@ type Partition struct {
 	log     *log.Log
 	failure error
 	state   State
-	// leading: the state names this broker. Whether it may act on that is
-	// another question: see serve.
+	// leading: the state names this broker and is younger than its registration.
+	// The registration may have been lost since: see leaderLocked.
 	leading bool
+	// remotes are the other replicas as a leader knows them; nil on a follower.
+	remotes map[kafka.BrokerID]*remote
+	// proposed is the ISR that the controller was asked for, nil if it was not.
+	// Until it answers, those of both sets must have a record for it to count.
+	proposed []kafka.BrokerID
 	// epochStart is the log end at which this leadership began. Until the high
 	// watermark is there, latest offsets are not known (KIP-207).
 	epochStart int64
@@ -55,7 +61,7 @@ type Partition struct {
 func (p *Partition) leaderLocked() (*log.Log, error) {
 	if !p.leading || p.state.Zxid <= p.m.registration.Load() {
 		leader := p.state.Leader
-		if p.leading { // known, but not ours yet or any more
+		if leader == p.m.self { // known, but not ours yet or any more
 			leader = kafka.NoBroker
 		}
 		return nil, &NotLeaderError{Leader: leader, Epoch: p.state.LeaderEpoch}
@@ -86,47 +92,34 @@ func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
 	if p.state.TopicID == s.TopicID && s.LeaderEpoch < p.state.LeaderEpoch {
 		return false, false, nil // an older state that a worker came late with
 	}
-	leading := s.Leader == p.m.self
+	leading := s.Leader == p.m.self && s.Zxid > p.m.registration.Load()
 	fresh := p.log != l || p.state.LeaderEpoch != s.LeaderEpoch || p.leading != leading || p.state.TopicID != s.TopicID
+	if !fresh && s.PartitionEpoch < p.state.PartitionEpoch {
+		return false, false, nil
+	}
 	if leading && fresh {
 		p.epochStart = l.EndOffset()
 		if err := l.AssignEpoch(s.LeaderEpoch, p.epochStart); err != nil {
 			return false, false, fmt.Errorf("replica: %s: leader epoch %d: %w", p.tp, s.LeaderEpoch, err)
 		}
 	}
-	p.log, p.failure, p.state, p.leading = l, nil, s, leading
+	p.log, p.failure, p.state, p.leading, p.proposed = l, nil, s, leading, nil
 	if leading {
+		p.rememberLocked(fresh, time.Now())
 		p.advanceLocked()
+	} else {
+		p.remotes = nil
 	}
-	usable = leading && s.Zxid > p.m.registration.Load()
-	tell = usable != p.announced || usable && fresh
-	p.announced = usable
-	return usable, tell, nil
+	tell = leading != p.announced || leading && fresh
+	p.announced = leading
+	return leading, tell, nil
 }
 
 // fail records why the partition has no log.
 func (p *Partition) fail(s State, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.log, p.failure, p.state, p.leading = nil, err, s, s.Leader == p.m.self
-}
-
-// advanceLocked moves the high watermark to what all members of the ISR have,
-// and reports whether it moved. Like Apache Kafka 3.9 it stands still while the
-// ISR is smaller than min.insync.replicas.
-func (p *Partition) advanceLocked() bool {
-	if len(p.state.ISR) < p.state.effectiveMinISR() {
-		return false
-	}
-	if len(p.state.ISR) != 1 || p.state.ISR[0] != p.m.self {
-		return false
-	}
-	end := p.log.EndOffset()
-	if end <= p.log.HighWatermark() {
-		return false
-	}
-	p.log.SetHighWatermark(end)
-	return true
+	p.log, p.failure, p.state, p.leading, p.remotes, p.proposed = nil, err, s, s.Leader == p.m.self, nil, nil
 }
 
 // Appended is what an append brought.
@@ -136,6 +129,8 @@ type Appended struct {
 	Epoch kafka.LeaderEpoch
 	// Replicated: the high watermark is past the records already.
 	Replicated bool
+	// Followed: other replicas wait for the records.
+	Followed bool
 }
 
 // append stores records as leader, in the leadership of epoch if one is given.
@@ -162,7 +157,10 @@ func (p *Partition) append(recs []byte, acks int16, origin log.Origin, epoch kaf
 	p.traffic.BytesIn += int64(info.Bytes)
 	p.traffic.MessagesIn += int64(info.Records)
 	moved = p.advanceLocked()
-	return Appended{AppendInfo: info, Epoch: p.state.LeaderEpoch, Replicated: l.HighWatermark() > info.LastOffset}, moved, nil
+	return Appended{
+		AppendInfo: info, Epoch: p.state.LeaderEpoch,
+		Replicated: l.HighWatermark() > info.LastOffset, Followed: len(p.remotes) > 0,
+	}, moved, nil
 }
 
 // replicated says whether the high watermark passed last, or why it never will

@@ -35,6 +35,17 @@ type ReadArgs struct {
 	// MinOne returns the first batch whole even where it exceeds MaxBytes.
 	MinOne    bool
 	Isolation Isolation
+	// Follower is set for the fetch of a replica: it reads up to the log's end, and
+	// what it says of itself is noted.
+	Follower *FollowerArgs
+}
+
+// FollowerArgs is what a replica says of itself in its fetch.
+type FollowerArgs struct {
+	ID kafka.BrokerID
+	// Epoch is its registration, -1 if it does not say.
+	Epoch    kafka.BrokerEpoch
+	LogStart int64
 }
 
 // Data is what a read found. Its Range must be released.
@@ -50,6 +61,9 @@ type Data struct {
 	// Diverging is set if the reader's history ends elsewhere than this log's;
 	// nothing was read then.
 	Diverging *EpochEnd
+	// Now asks for an answer without waiting for more: a follower does not know
+	// the high watermark yet.
+	Now bool
 
 	sent *atomic.Int64 // of the partition
 }
@@ -85,7 +99,12 @@ func (m *Manager) Read(a *ReadArgs) (Data, error) {
 		}
 	}
 	limit := d.HighWatermark
-	if a.Isolation == ReadCommitted {
+	switch {
+	case a.Follower != nil:
+		if limit, err = m.followed(p, a, &d); err != nil {
+			return Data{}, err
+		}
+	case a.Isolation == ReadCommitted:
 		limit = d.LastStableOffset
 	}
 	r, err := l.Read(a.Offset, a.MaxBytes, limit, a.MinOne)
@@ -100,6 +119,36 @@ func (m *Manager) Read(a *ReadArgs) (Data, error) {
 		}
 	}
 	return d, nil
+}
+
+// followed notes a follower's fetch and returns the log's end, up to which it may
+// read.
+func (m *Manager) followed(p *Partition, a *ReadArgs, d *Data) (limit int64, err error) {
+	p.mu.Lock()
+	l, err := p.leaderLocked()
+	r := p.remotes[a.Follower.ID]
+	if err == nil && r == nil {
+		if err = ErrUnknownEpoch; a.Epoch == kafka.NoLeaderEpoch {
+			err = &NotLeaderError{Leader: p.state.Leader, Epoch: p.state.LeaderEpoch}
+		}
+	}
+	if err != nil {
+		p.mu.Unlock()
+		return 0, err
+	}
+	limit = l.EndOffset()
+	told := r.toldHighWatermark
+	moved, ask := p.followedLocked(a.Follower.ID, a.Follower.Epoch, a.Offset, a.Follower.LogStart, limit)
+	d.HighWatermark = l.HighWatermark()
+	d.Now = told >= 0 && told < d.HighWatermark
+	p.mu.Unlock()
+	if moved {
+		m.wake(p.tp)
+	}
+	if ask != nil {
+		m.ask(ask)
+	}
+	return limit, nil
 }
 
 // leaderFor returns the log of a partition that this broker leads, after the

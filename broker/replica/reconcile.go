@@ -109,6 +109,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, m.queue.close)
 	defer stop()
 	var wg sync.WaitGroup
+	wg.Go(func() { m.watchLag(ctx) })
 	for range m.workers {
 		wg.Go(func() {
 			for {
@@ -213,6 +214,8 @@ func (m *Manager) Become(tp kafka.TopicPartition, s State, o log.Options) error 
 		m.logger.Debug("partition moved", "partition", tp.String(), "leader", int32(s.Leader), "leader_epoch", int32(s.LeaderEpoch), "isr", s.ISR)
 		m.onLeadership(tp, leading, s.LeaderEpoch)
 	}
+	follow := s.Leader != m.self && s.Leader != kafka.NoBroker && err == nil
+	m.onFollow(Following{TP: tp, TopicID: s.TopicID, Leader: s.Leader, Epoch: s.LeaderEpoch}, follow)
 	m.wake(tp)
 	return err
 }
@@ -252,6 +255,7 @@ func (m *Manager) remove(p *Partition, why string) {
 	p.mu.Unlock()
 	m.mu.Unlock()
 	m.onLeadership(p.tp, false, epoch)
+	m.onFollow(Following{TP: p.tp}, false)
 	if err := m.logs.Delete(p.tp, why); err != nil && !errors.Is(err, log.ErrNotFound) {
 		m.logger.Error("deleting a replica failed", "partition", p.tp.String(), "error", err)
 	}
