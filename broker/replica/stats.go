@@ -92,7 +92,7 @@ func (p *Partition) status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := Status{
-		TP: p.tp, Leading: p.leading, Leader: p.state.Leader, LeaderEpoch: p.state.LeaderEpoch,
+		TP: p.tp, Leading: p.state.Leader == p.m.self, Leader: p.state.Leader, LeaderEpoch: p.state.LeaderEpoch,
 		Replicas: len(p.state.Replicas), ISR: len(p.state.ISR), MinISR: p.state.effectiveMinISR(),
 		Failure: p.failure, Log: p.log, Traffic: p.trafficLocked(),
 	}
