@@ -38,16 +38,27 @@ func Real(t testing.TB) string {
 
 type realServer struct {
 	addr string
+	dir  string
 	proc *testproc.Process
 }
 
-func startReal() (*realServer, error) {
+// findJava gives Java's path, and an error that helps if it or ZooKeeper is
+// missing.
+func findJava() (string, error) {
 	java, err := exec.LookPath("java")
 	if err != nil {
-		return nil, errors.New("zktest: no java: install Debian's default-jre-headless, or run with -short")
+		return "", errors.New("zktest: no java: install Debian's default-jre-headless, or run with -short")
 	}
 	if _, err := os.Stat(zookeeperJar); err != nil {
-		return nil, errors.New("zktest: no ZooKeeper: install Debian's package zookeeper, or run with -short")
+		return "", errors.New("zktest: no ZooKeeper: install Debian's package zookeeper, or run with -short")
+	}
+	return java, nil
+}
+
+func startReal() (*realServer, error) {
+	java, err := findJava()
+	if err != nil {
+		return nil, err
 	}
 	dir, err := testproc.SharedDir("barnabas-zookeeper")
 	if err != nil {
@@ -72,28 +83,34 @@ func launch(java, dir string) (*realServer, error) {
 	addr := l.Addr().String()
 	l.Close()
 	_, port, _ := net.SplitHostPort(addr)
-	cfg := filepath.Join(dir, "zoo.cfg")
+	r := &realServer{addr: addr, dir: dir}
 	lines := []string{
 		"tickTime=200", "minSessionTimeout=400", "maxSessionTimeout=60000",
 		"dataDir=" + filepath.Join(dir, "data"), "clientPort=" + port, "clientPortAddress=127.0.0.1",
 		"admin.enableServer=false", "4lw.commands.whitelist=*", "maxClientCnxns=0",
 	}
-	if err := os.WriteFile(cfg, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "zoo.cfg"), []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
 		return nil, err
 	}
+	return r, r.run(java)
+}
+
+// run starts the process on what is in dir, and waits until it serves.
+func (r *realServer) run(java string) error {
 	cmd := exec.Command(java, "-Xmx256m", "-XX:TieredStopAtLevel=1",
 		"-Dzookeeper.forceSync=no", "-Dzookeeper.preAllocSize=1024",
 		"-cp", zookeeperJar+string(os.PathListSeparator)+loggerJar,
-		"org.apache.zookeeper.server.quorum.QuorumPeerMain", cfg)
-	p, err := testproc.Start(cmd, filepath.Join(dir, "log"))
+		"org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(r.dir, "zoo.cfg"))
+	p, err := testproc.Start(cmd, filepath.Join(r.dir, "log"))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := p.Await(time.Minute, func() error { return askOK(addr) }); err != nil {
+	if err := p.Await(time.Minute, func() error { return askOK(r.addr) }); err != nil {
 		p.Kill()
-		return nil, fmt.Errorf("zktest: real ZooKeeper: %w\n%s", err, p.Output())
+		return fmt.Errorf("zktest: real ZooKeeper: %w\n%s", err, p.Output())
 	}
-	return &realServer{addr: addr, proc: p}, nil
+	r.proc = p
+	return nil
 }
 
 // askOK wants the answer to srvr that only a server gives that takes sessions;
