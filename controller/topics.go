@@ -45,7 +45,7 @@ func (c *Controller) lookAtTopics(ctx context.Context) error {
 	}
 	slices.Sort(differ)
 	for _, name := range differ {
-		if err := c.adopt(ctx, name, false); err != nil {
+		if err := c.adopt(ctx, name, false); err != nil && !c.setAside(name, err) {
 			return err
 		}
 	}
@@ -122,6 +122,17 @@ func (c *Controller) adopt(ctx context.Context, name string, repair bool) error 
 	return last
 }
 
+// setAside reports whether err concerns one topic only, whose trouble must not
+// hold up the others; it is looked at again with the next tick.
+func (c *Controller) setAside(name string, err error) bool {
+	var x *conflict
+	if !errors.As(err, &x) && !errors.Is(err, zkpaths.ErrData) {
+		return false
+	}
+	c.log.Error("a topic can't be dealt with as its znodes are", "topic", name, "err", err)
+	return true
+}
+
 // find reads all znodes of a topic; ok is false if it does not exist.
 func (c *Controller) find(ctx context.Context, name string) (f plan.FoundTopic, ok bool, err error) {
 	data, st, err := c.zk.GetW(ctx, zkpaths.TopicPath(name))
@@ -131,17 +142,22 @@ func (c *Controller) find(ctx context.Context, name string) (f plan.FoundTopic, 
 	if err != nil {
 		return f, false, err
 	}
-	a, err := zkpaths.DecodeAssignment(data)
+	f = plan.FoundTopic{Name: name, Version: st.Version, NewID: kafka.NewTopicID(), States: map[int32]plan.FoundState{}}
+	f.Assignment, err = zkpaths.DecodeAssignment(data)
 	if err != nil {
-		return f, false, err
+		t := c.meta.Current().Topic(name)
+		if t == nil {
+			return f, false, err
+		}
+		c.log.Error("a topic's znode was overwritten with what can't be read; putting back what it was", "topic", name, "err", err)
+		f.Unreadable, f.Assignment = true, plan.FromImage(t)
 	}
-	f = plan.FoundTopic{Name: name, Assignment: a, Version: st.Version, NewID: kafka.NewTopicID(), States: map[int32]plan.FoundState{}}
 	if f.Config, f.ConfigVersion, err = c.findConfig(ctx, name); err != nil {
 		return f, false, err
 	}
 	var numbers []int32
 	var paths []string
-	for p := range a.Partitions {
+	for p := range f.Assignment.Partitions {
 		numbers, paths = append(numbers, p), append(paths, zkpaths.StatePath(kafkaTP(name, p)))
 	}
 	c.zk.GetAll(ctx, paths, func(i int, data []byte, st session.Stat, rerr error) {
@@ -153,10 +169,10 @@ func (c *Controller) find(ctx context.Context, name string) (f plan.FoundTopic, 
 		}
 		s, derr := zkpaths.DecodeState(data)
 		if derr != nil {
-			err = derr
-			return
+			c.log.Error("a partition's state can't be read; it is written anew where that is safe, else it must be written by hand",
+				"path", paths[i], "err", derr)
 		}
-		f.States[numbers[i]] = plan.FoundState{State: s, Version: st.Version}
+		f.States[numbers[i]] = plan.FoundState{State: s, Version: st.Version, Zxid: st.Mzxid, Unreadable: derr != nil}
 	})
 	return f, err == nil, err
 }

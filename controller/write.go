@@ -264,10 +264,12 @@ func (c *Controller) planner() plan.Controller {
 
 // settle writes every state that must change with who is alive now. A topic that
 // was edited by hand is read again and planned anew; each such round is
-// somebody's progress, and there are few.
+// somebody's progress. One that still resists is left for the next tick, so that
+// all others get their leaders.
 func (c *Controller) settle(ctx context.Context) error {
-	const rounds = 20
-	for range rounds {
+	const rounds = 5
+	conflicts := map[string]int{}
+	for {
 		if c.reign == nil {
 			return ErrNotController
 		}
@@ -275,17 +277,26 @@ func (c *Controller) settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		steps := c.planner().Settle(c.meta.Current(), func(t string) bool { return deleted[t] })
+		steps := c.planner().Settle(c.meta.Current(), func(t string) bool { return deleted[t] || conflicts[t] >= rounds })
 		err = c.write(ctx, cluster.Reason{Code: "election"}, steps)
 		var x *conflict
 		if !errors.As(err, &x) || x.topic == "" {
 			return err
 		}
-		if err := c.repair(ctx, x.topic); err != nil {
+		conflicts[x.topic]++
+		err = c.repair(ctx, x.topic)
+		if err == nil && conflicts[x.topic] == rounds {
+			err = x
+		}
+		if err == nil {
+			continue
+		}
+		if !c.setAside(x.topic, err) {
 			return err
 		}
+		conflicts[x.topic] = rounds
+		c.again[zkpaths.BrokerIDs] = evBrokers
 	}
-	return errors.New("controller: partition states keep changing under us")
 }
 
 func kafkaTP(topic string, p int32) kafka.TopicPartition {

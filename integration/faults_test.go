@@ -3,14 +3,17 @@
 package integration
 
 import (
-	"io"
+	"context"
+	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-zookeeper/zk"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"barnabas/internal/zktest"
 )
@@ -114,10 +117,62 @@ func (p *proxy) relay(to, from net.Conn, flows *bool) {
 			}
 		}
 		if err != nil {
-			if err != io.EOF {
-				return
-			}
 			return
 		}
 	}
+}
+
+// tree is a connection to the ZooKeeper of a broker and its chroot's path.
+func (b *broker) tree() (*zk.Conn, string) {
+	b.t.Helper()
+	addr, root, found := strings.Cut(b.zk, "/")
+	if found {
+		root = "/" + root
+	}
+	return zktest.Dial(b.t, addr), root
+}
+
+// progress wants n more acknowledgements within limit.
+func (l *load) progress(t testing.TB, n int, limit time.Duration, when string) {
+	t.Helper()
+	from := l.count()
+	eventually(t, limit, "records are acknowledged "+when, func() error {
+		if now := l.count(); now < from+n {
+			return fmt.Errorf("%d in this time", now-from)
+		}
+		return nil
+	})
+}
+
+// end stops the writers and compares what is stored with what they know.
+func (l *load) end(t *testing.T, b *broker, topic string, partitions int32) {
+	t.Helper()
+	close(l.stop)
+	l.done.Wait()
+	if l.failed != nil {
+		t.Errorf("a record was refused: %v", l.failed)
+	}
+	checkLog(t, readAll(t, b, topic, partitions), l.acked)
+}
+
+func createTopic(t testing.TB, b *broker, topic string, partitions int32) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	created, err := kadm.NewClient(b.client()).CreateTopics(ctx, partitions, 1, nil, topic)
+	if err != nil || created[topic].Err != nil {
+		t.Fatal(err, created[topic].Err)
+	}
+}
+
+// producePartition writes one record to a partition.
+func producePartition(ctx context.Context, c *kgo.Client, topic string, partition int32, value string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	p, err := kgo.NewClient(append(c.Opts(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	return p.ProduceSync(ctx, &kgo.Record{Topic: topic, Partition: partition, Value: []byte(value)}).FirstErr()
 }

@@ -92,7 +92,16 @@ type broker struct {
 // starts it. lines are added to its server.properties.
 func newBroker(t testing.TB, lines ...string) *broker {
 	t.Helper()
-	b := &broker{t: t, addr: freeAddr(t), zk: zktest.Chroot(t, zktest.Real(t)), dir: t.TempDir()}
+	b := prepareBroker(t, zktest.Chroot(t, zktest.Real(t)), lines...)
+	b.start()
+	b.awaitReady(30 * time.Second)
+	return b
+}
+
+// prepareBroker writes the files of broker 1 on a ZooKeeper, and starts nothing.
+func prepareBroker(t testing.TB, connect string, lines ...string) *broker {
+	t.Helper()
+	b := &broker{t: t, addr: freeAddr(t), zk: connect, dir: t.TempDir()}
 	b.props = filepath.Join(b.dir, "server.properties")
 	text := append([]string{
 		"broker.id=1",
@@ -118,8 +127,6 @@ func newBroker(t testing.TB, lines ...string) *broker {
 			t.Logf("output of the broker:\n%s", b.proc.Output())
 		}
 	})
-	b.start()
-	b.awaitReady(30 * time.Second)
 	return b
 }
 

@@ -33,7 +33,10 @@ type script struct {
 //	                 that was there keeps its epoch, "again" is a new registration
 //	create NAME      lines "partition: replicas": a topic; argument unclean, config=version
 //	extend NAME      the same for more partitions
-//	adopt NAME       the same for a topic made by hand; arguments version=n, id
+//	adopt NAME       the same for a topic made by hand; arguments version=n, id,
+//	                 unreadable, repair, what its states are:
+//	                 garbage=(partition:version,...), missing, else unchanged,
+//	                 leaderless=(partition:version,...) as written by hand
 //	load, announce   what was written after load is told to the log
 //	settle           elects; argument skip=NAME
 //	place            nodes=1,2:rack,... from, count, rf, start, shift
@@ -86,11 +89,39 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 			f.Assignment.ID = s.im.Topic(f.Name).ID
 		}
 		f.Version = int32(v)
+		f.Unreadable = d.HasArg("unreadable")
+		f.States = s.foundStates(d, f.Name)
 		return s.carryOut(s.ctl.Adopt(s.im, f, d.HasArg("repair")))
 	case "place":
 		return place(t, d)
 	}
 	return "unknown command"
+}
+
+// foundStates are the states that the image has, but for those that a hand has
+// overwritten.
+func (s *script) foundStates(d *datadriven.TestData, name string) map[int32]FoundState {
+	found := map[int32]FoundState{}
+	if t := s.im.Topic(name); t != nil && !d.HasArg("missing") {
+		for i, p := range t.Partitions {
+			if p != nil && p.HasState {
+				found[int32(i)] = FoundState{Version: int32(p.PartitionEpoch), Zxid: p.Zxid,
+					State: zkpaths.State{Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, ISR: p.ISR, ControllerEpoch: p.ControllerEpoch}}
+			}
+		}
+	}
+	for _, key := range []string{"garbage", "leaderless"} {
+		arg, _ := d.Arg(key)
+		for _, v := range arg.Vals {
+			p, version, _ := strings.Cut(v, ":")
+			n, _ := strconv.Atoi(p)
+			at, _ := strconv.Atoi(version)
+			f := found[int32(n)]
+			f.Version, f.Zxid, f.Unreadable, f.Leader = int32(at), s.zxid, key == "garbage", kafka.NoBroker
+			found[int32(n)] = f
+		}
+	}
+	return found
 }
 
 func (s *script) register(d *datadriven.TestData) {

@@ -86,17 +86,26 @@ type FoundTopic struct {
 	States        map[int32]FoundState
 	// NewID is used if the topic has none.
 	NewID kafka.TopicID
+	// Unreadable: the topic znode holds no assignment. Assignment is the image's
+	// then, and is put back.
+	Unreadable bool
 }
 
 // FoundState is a state znode with its version.
 type FoundState struct {
 	zkpaths.State
 	Version int32
+	Zxid    int64 // of its last write
+	// Unreadable: the znode holds no state; only Version means something.
+	Unreadable bool
 }
+
+// FromImage is what is found of a topic whose znode can't be read.
+func FromImage(t *cluster.Topic) *zkpaths.Assignment { return assignmentOf(t) }
 
 // Adopt takes a topic as a hand has left it: made, extended or edited. What the
 // image has already gives no step. With repair it takes edited states too, since
-// a transaction of ours met them.
+// a transaction of ours met them, and puts back what a hand has destroyed.
 func (c Controller) Adopt(im *cluster.Image, f FoundTopic, repair bool) []Step {
 	t := im.Topic(f.Name)
 	id := f.Assignment.ID
@@ -111,7 +120,7 @@ func (c Controller) Adopt(im *cluster.Image, f FoundTopic, repair bool) []Step {
 		}
 	}
 	e.ID = cluster.TopicIDText(id)
-	if f.Version != t.Version || t.ID != id || f.Assignment.ID != id {
+	if f.Unreadable || f.Version != t.Version || t.ID != id || f.Assignment.ID != id {
 		c.adoptAssignment(&st, &e, t, f, id)
 	}
 	if f.ConfigVersion != t.ConfigVersion {
@@ -128,7 +137,7 @@ func (c Controller) Adopt(im *cluster.Image, f FoundTopic, repair bool) []Step {
 		steps = nil
 	}
 	if e.Change == cluster.Created || repair {
-		steps = append(steps, adoptStates(t, id, f)...)
+		steps = append(steps, c.adoptStates(im, t, id, f)...)
 	}
 	return steps
 }
@@ -138,7 +147,7 @@ func (c Controller) Adopt(im *cluster.Image, f FoundTopic, repair bool) []Step {
 func (c Controller) adoptAssignment(st *Step, e *cluster.EntryTopic, t *cluster.Topic, f FoundTopic, id kafka.TopicID) {
 	op := Op{Kind: Check, Path: zkpaths.TopicPath(f.Name), Version: f.Version}
 	e.Assigned, e.ZnodeVersion = true, f.Version
-	if f.Assignment.ID != id {
+	if f.Unreadable || f.Assignment.ID != id {
 		a := *f.Assignment
 		a.ID, a.Version = id, 0
 		op.Kind, op.Data = Set, a.Encode()
@@ -153,21 +162,69 @@ func (c Controller) adoptAssignment(st *Step, e *cluster.EntryTopic, t *cluster.
 	}
 }
 
-// adoptStates takes states that differ in version from the image's.
-func adoptStates(t *cluster.Topic, id kafka.TopicID, f FoundTopic) []Step {
+// adoptStates takes states that differ in version from the image's. One that
+// can't be read, or that the image has and ZooKeeper has not, is written again.
+func (c Controller) adoptStates(im *cluster.Image, t *cluster.Topic, id kafka.TopicID, f FoundTopic) []Step {
 	var steps []Step
-	for _, p := range slices.Sorted(maps.Keys(f.States)) {
-		s, old := f.States[p], t.Partition(p)
-		if old != nil && old.HasState && int32(old.PartitionEpoch) == s.Version {
-			continue
+	named := &cluster.Topic{Name: f.Name, ID: id, Config: t.Config}
+	for _, p := range slices.Sorted(maps.Keys(f.Assignment.Partitions)) {
+		s, found := f.States[p]
+		old := t.Partition(p)
+		if old == nil {
+			old = &cluster.Partition{}
 		}
-		steps = append(steps, Step{
-			Ops: []Op{{Kind: Check, Path: zkpaths.StatePath(kafka.TopicPartition{Topic: f.Name, Partition: p}), Version: s.Version}},
-			States: []State{{Topic: f.Name, ID: id, EntryState: cluster.EntryState{Partition: p, Leader: s.Leader, LeaderEpoch: s.LeaderEpoch,
-				ISR: s.ISR, ControllerEpoch: s.ControllerEpoch, Recovering: s.Recovering, ZnodeVersion: s.Version}}},
-		})
+		switch {
+		case !found && !old.HasState, found && !s.Unreadable && old.HasState && int32(old.PartitionEpoch) == s.Version:
+		case !found || s.Unreadable:
+			if st, ok := c.restore(im, named, p, f.Assignment.Partitions[p], old, s); ok {
+				steps = append(steps, st)
+			}
+		default:
+			steps = append(steps, c.adoptState(im, named, p, f.Assignment.Partitions[p], old, s))
+		}
 	}
 	return steps
+}
+
+// adoptState takes a state that a hand has written. The entry would make it look
+// as if it knew of every death up to now, so what follows from those is written
+// with it.
+func (c Controller) adoptState(im *cluster.Image, t *cluster.Topic, p int32, replicas []kafka.BrokerID, old *cluster.Partition, found FoundState) Step {
+	is := &cluster.Partition{Replicas: replicas, Leader: found.Leader, LeaderEpoch: found.LeaderEpoch, ISR: found.ISR, Recovering: found.Recovering,
+		PartitionEpoch: kafka.PartitionEpoch(found.Version), HasState: true, Zxid: found.Zxid, Offline: old.Offline}
+	if old.HasState {
+		is.Zxid = old.Zxid
+	}
+	if s, ok := c.next(im, t, is); ok {
+		return stateStep(t, p, is, s, false)
+	}
+	return Step{
+		Ops: []Op{{Kind: Check, Path: zkpaths.StatePath(kafka.TopicPartition{Topic: t.Name, Partition: p}), Version: found.Version}},
+		States: []State{{Topic: t.Name, ID: t.ID, EntryState: cluster.EntryState{Partition: p, Leader: is.Leader, LeaderEpoch: is.LeaderEpoch,
+			ISR: is.ISR, ControllerEpoch: found.ControllerEpoch, Recovering: is.Recovering, ZnodeVersion: found.Version, Offline: is.Offline}}},
+	}
+}
+
+// restore writes a state that a hand destroyed: what the image remembers, in a
+// new leader epoch. If nobody remembers, who was in sync is known only of a
+// partition with one replica; its leader epoch was at most the znode's version,
+// since each new one was a write. Others stay without a leader until somebody
+// who knows writes the znode.
+func (c Controller) restore(im *cluster.Image, t *cluster.Topic, p int32, replicas []kafka.BrokerID, old *cluster.Partition, found FoundState) (Step, bool) {
+	s := cluster.EntryState{ControllerEpoch: c.Epoch}
+	switch {
+	case old.HasState:
+		var moved bool
+		if s, moved = c.next(im, t, old); !moved {
+			s.LeaderEpoch, s.ControllerEpoch = old.LeaderEpoch+1, c.Epoch
+		}
+	case len(replicas) == 1:
+		s.Leader, s.LeaderEpoch, s.ISR = kafka.NoBroker, kafka.LeaderEpoch(found.Version)+1, replicas
+	default:
+		return Step{}, false
+	}
+	at := &cluster.Partition{HasState: found.Unreadable, PartitionEpoch: kafka.PartitionEpoch(found.Version)}
+	return stateStep(t, p, at, s, false), true
 }
 
 // Announce tells what was written after the last entry of the log, so by nobody

@@ -70,13 +70,15 @@ func (c *Client) waitFirst(ctx context.Context) error {
 	gate := c.gate
 	c.mu.Unlock()
 	var expired <-chan time.Time
-	every := 10 * time.Second
+	// An operator who looks at the log of a start must soon see why nothing
+	// happens, and not a page of it later.
+	const soon, every = 2 * time.Second, 10 * time.Second
 	if c.opts.ConnectTimeout > 0 {
 		t := time.NewTimer(c.opts.ConnectTimeout)
 		defer t.Stop()
 		expired = t.C
 	}
-	tell := time.NewTicker(every)
+	tell := time.NewTimer(soon)
 	defer tell.Stop()
 	start := time.Now()
 	for {
@@ -89,6 +91,7 @@ func (c *Client) waitFirst(ctx context.Context) error {
 			return c.connectError()
 		case <-tell.C:
 			c.log.Warn("still waiting for ZooKeeper", "waited", time.Since(start).Round(time.Second), "err", c.connectCause())
+			tell.Reset(every)
 		}
 	}
 }
