@@ -200,7 +200,7 @@ func TestHands(t *testing.T) {
 		h.remove("/brokers/topics/vanish")
 	})
 	step("garbage in a topic's config", func() {
-		h.create("/config/topics/load", "garbage")
+		h.set("/config/topics/load", "garbage")
 		h.create("/config/changes/config_change_0000000500", `{"version":2,"entity_path":"topics/load"}`)
 	})
 	step("bad values in a topic's config", func() {
