@@ -80,7 +80,9 @@ func (n *node) restart() {
 
 func (n *node) await(what string, done func() bool) {
 	n.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); !done(); <-tick.C {
 		if time.Now().After(end) {
 			n.t.Fatalf("waited in vain for %s; the log:\n%s", what, n.logs)
 		}

@@ -37,7 +37,8 @@ func (b *Broker) observe(context.Context) error {
 		return nil
 	}
 	if err := o.health.Listen(); err != nil {
-		return fmt.Errorf("broker: barnabas.http.listen: %w", err)
+		// Not wrapped: advice about a port in use is about the listeners'.
+		return fmt.Errorf("broker: barnabas.http.listen: %v", err)
 	}
 	b.logger.Info("health and metrics", "url", "http://"+o.health.Addr().String()+"/")
 	return nil

@@ -323,3 +323,21 @@ func FuzzConfig(f *testing.F) {
 		c.WithDynamic(map[string]string{key: value}, map[string]string{key: value})
 	})
 }
+
+// TestHTTPListen: where health and metrics are answered.
+func TestHTTPListen(t *testing.T) {
+	if c := load(t); c.HTTP != (HTTP{}) {
+		t.Errorf("by default: %+v", c.HTTP)
+	}
+	for _, good := range []string{"127.0.0.1:9405", ":0", "[::1]:65535", ""} {
+		c := load(t, "barnabas.http.listen="+good, "barnabas.http.pprof=true")
+		if c.HTTP != (HTTP{good, true}) {
+			t.Errorf("%q: %+v", good, c.HTTP)
+		}
+	}
+	for _, bad := range []string{"9405", "localhost", "localhost:x", "localhost:65536", "::1:80"} {
+		if _, _, err := FromMap(base("barnabas.http.listen=" + bad)); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}

@@ -31,8 +31,12 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// maxConnections bounds the connections; one more is closed at once.
-const maxConnections = 64
+const (
+	// maxConnections bounds the connections; one more is closed at once.
+	maxConnections = 64
+	// maxPages bounds the metrics pages that are written at once.
+	maxPages = 2
+)
 
 // Server answers. New, Add checks, Listen, Close. Checks may be added while it
 // serves.
@@ -41,7 +45,7 @@ type Server struct {
 	http    *http.Server
 	startup *Startup
 	open    atomic.Int64  // connections
-	page    chan struct{} // has a token while no page is written
+	page    chan struct{} // a token for each page that may be written now
 
 	mu          sync.Mutex // guards the fields below
 	live, ready []*probe
@@ -57,8 +61,10 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opt: o, startup: newStartup(), page: make(chan struct{}, 1)}
-	s.page <- struct{}{}
+	s := &Server{opt: o, startup: newStartup(), page: make(chan struct{}, maxPages)}
+	for range maxPages {
+		s.page <- struct{}{}
+	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -206,8 +212,11 @@ func (s *Server) serveStartup(w http.ResponseWriter, _ *http.Request) {
 	answer(w, f.OK, lines)
 }
 
-// serveMetrics writes one page at a time: they are alike, and two at once take
-// twice the processor.
+// pageTime is how long a client may take a page.
+const pageTime = 20 * time.Second
+
+// serveMetrics writes few pages at a time: they are alike, and many at once take
+// the processor from those who produce.
 func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	select {
 	case <-s.page:
@@ -215,6 +224,8 @@ func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { s.page <- struct{}{} }()
+	// Without it (a recorder in a test) the server's own deadline holds.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(pageTime))
 	w.Header().Set("Content-Type", metrics.ContentType)
 	if r.Method == http.MethodHead {
 		return
