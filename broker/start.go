@@ -215,7 +215,7 @@ func (b *Broker) buildMembership() {
 	})
 	b.events.add(b.control.OnEvent, b.control.OnState)
 	b.registrar = registration.New(registration.Options{
-		Client: b.zk, BrokerID: b.id, Endpoints: b.advertised(), Bound: b.bound(), Rack: b.o.Config.Broker.Rack,
+		Client: b.zk, BrokerID: b.id, ClusterID: b.clusterID, Endpoints: b.advertised(), Bound: b.bound(), Rack: b.o.Config.Broker.Rack,
 		Marker: zkpaths.Marker{Version: b.o.Version, Crashed: b.logs.Crashed()},
 		FS:     b.o.FS, LogDirs: b.o.Config.Log.Dirs, MachineID: b.host.machineID, BootID: b.host.bootID, Dialer: b.o.Dial,
 		OnRegistered: func(e kafka.BrokerEpoch) {
@@ -225,7 +225,7 @@ func (b *Broker) buildMembership() {
 		OnLost: func() { b.replicas.SetRegistration(0) },
 		Logger: b.logger,
 	})
-	b.events.add(nil, b.registrar.SessionChanged)
+	b.events.add(b.registrar.OnEvent, b.registrar.SessionChanged)
 }
 
 func (b *Broker) buildDynamic(ctx context.Context) error {

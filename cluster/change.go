@@ -47,6 +47,10 @@ type Change struct {
 	Topic      string
 	TopicID    kafka.TopicID
 	Partitions []int32 // ascending
+	// Asked: somebody asked for the deletion, so that the records go, too. A
+	// topic that only is no longer there may be missing by mistake: ZooKeeper
+	// restored from an old backup, or emptied.
+	Asked bool
 }
 
 // Diff lists what moved from old to new: the controller, brokers by id, topics

@@ -21,6 +21,8 @@ type Edit struct {
 	own                           map[*Topic]bool
 	// tombs are the zxids of topic deletions.
 	tombs map[string]int64
+	// asked are the topics that somebody asked to delete.
+	asked map[kafka.TopicID]bool
 	// What may differ from base.
 	brokers map[kafka.BrokerID]bool
 	topics  map[string]bool
@@ -30,13 +32,18 @@ type Edit struct {
 func NewEdit(base *Image) *Edit {
 	im := *base
 	return &Edit{base: base, im: &im,
-		own: map[*Topic]bool{}, tombs: map[string]int64{},
+		own: map[*Topic]bool{}, tombs: map[string]int64{}, asked: map[kafka.TopicID]bool{},
 		brokers: map[kafka.BrokerID]bool{}, topics: map[string]bool{}}
 }
 
 // Publish ends the edit: the new image, and what moved from base to it.
 func (e *Edit) Publish() (*Image, []Change) {
-	return e.im, diff(e.base, e.im, e.brokers, e.topics)
+	changes := diff(e.base, e.im, e.brokers, e.topics)
+	for i := range changes {
+		c := &changes[i]
+		c.Asked = c.Kind == TopicDeleted && e.asked[c.TopicID]
+	}
+	return e.im, changes
 }
 
 // SetCluster sets the cluster's id.
@@ -187,7 +194,10 @@ func (e *Edit) applyTopic(t *EntryTopic, czxid int64) {
 	old := e.im.topics[t.Name]
 	id := kafka.TopicID(t.ID)
 	switch {
-	case t.Change == Deleted:
+	case t.Change == Deleted || t.Change == Vanished:
+		if t.Change == Deleted && !id.IsZero() {
+			e.asked[id] = true
+		}
 		e.tombs[t.Name] = max(e.tombs[t.Name], czxid)
 		if old != nil && old.Zxid < czxid {
 			e.dropTopic(t.Name)

@@ -118,6 +118,9 @@ const (
 	Created TopicChange = "created"
 	Changed TopicChange = "changed"
 	Deleted TopicChange = "deleted"
+	// Vanished: its znode is gone though nobody asked for its deletion; brokers
+	// keep the records.
+	Vanished TopicChange = "vanished"
 )
 
 // EntryTopic is a topic that was made, changed or deleted. Partitions holds
@@ -245,7 +248,7 @@ func (t *EntryTopic) validate() error {
 	if err := kafka.ValidateTopicName(t.Name); err != nil {
 		return err
 	}
-	if t.Change != Created && t.Change != Changed && t.Change != Deleted {
+	if t.Change != Created && t.Change != Changed && t.Change != Deleted && t.Change != Vanished {
 		return fmt.Errorf("topic %s is %q", t.Name, t.Change)
 	}
 	for p := range t.Partitions {

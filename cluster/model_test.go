@@ -198,6 +198,9 @@ func TestLoadEqualsReadingOn(t *testing.T) {
 			before := read
 			var changes []Change
 			read, changes = read.Apply(int64(i), e, w.czxids[i])
+			for i := range changes {
+				changes[i].Asked = false // no diff can tell
+			}
 			if d := Diff(before, read); fmt.Sprint(d) != fmt.Sprint(changes) {
 				t.Fatalf("seed %d: entry %d told %v, moved %v", seed, i, changes, d)
 			}

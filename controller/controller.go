@@ -86,6 +86,8 @@ type reign struct {
 	ready     bool
 	born      map[kafka.BrokerID]int64 // see plan.Controller
 	purgedAt  time.Time
+	// trouble is what was logged of topics that can't be dealt with.
+	trouble map[string]string
 }
 
 // New makes a controller that does nothing until Run.
@@ -310,9 +312,22 @@ func (c *Controller) handle(ctx context.Context, path string, e event, cmd comma
 	if err == nil || ctx.Err() != nil || errors.Is(err, ErrNotController) {
 		return
 	}
+	if errors.Is(err, session.ErrNoNode) {
+		c.makeContainers(ctx)
+	}
 	c.log.Warn("controller: will try again", "event", path, "err", err)
 	if c.reign != nil && e != evController && e != evExpired {
 		c.again[path] = e
+	}
+}
+
+// makeContainers makes the start-up znodes again that a hand has deleted.
+func (c *Controller) makeContainers(ctx context.Context) {
+	for _, p := range zkpaths.StartupPaths() {
+		if _, err := c.zk.CreateAll(ctx, p, nil, session.Persistent); err != nil && !errors.Is(err, session.ErrNodeExists) {
+			c.log.Warn("a start-up znode can't be made", "path", p, "err", err)
+			return
+		}
 	}
 }
 

@@ -310,6 +310,34 @@ func TestProducerIDBlocks(t *testing.T) {
 		if _, _, err := n.ctl.AllocateProducerIDs(t.Context(), 7, 1); protocol.CodeOf(err) != protocol.BrokerIDNotRegistered {
 			t.Errorf("an unknown broker got %v", err)
 		}
+		// Destroyed by hand: no id is given twice.
+		given := int64(3000)
+		if _, err := n.zk.CreateAll(t.Context(), zkpaths.ClusterIDPath, []byte("{}"), session.Persistent); err != nil && !errors.Is(err, session.ErrNodeExists) {
+			t.Fatal(err)
+		}
+		for name, destroy := range map[string]func() error{
+			"garbage": func() error {
+				_, err := n.zk.Set(t.Context(), zkpaths.ProducerIDBlockPath, []byte("x"), -1)
+				return err
+			},
+			"deleted": func() error { return n.zk.Delete(t.Context(), zkpaths.ProducerIDBlockPath, -1) },
+			"made again": func() error {
+				err := n.zk.Delete(t.Context(), zkpaths.ProducerIDBlockPath, -1)
+				if err == nil {
+					_, err = n.zk.Create(t.Context(), zkpaths.ProducerIDBlockPath, nil, session.Persistent)
+				}
+				return err
+			},
+		} {
+			if err := destroy(); err != nil {
+				t.Fatal(name, err)
+			}
+			first, count, err := n.ctl.AllocateProducerIDs(t.Context(), 1, epoch)
+			if err != nil || first < given || count != 1000 {
+				t.Errorf("%s: got %d, %d, %v; %d were given", name, first, count, err, given)
+			}
+			given = first + count
+		}
 	})
 }
 

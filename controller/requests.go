@@ -361,15 +361,11 @@ func (c *Controller) AllocateProducerIDs(ctx context.Context, broker kafka.Broke
 			return none, protocol.Fail(protocol.StaleBrokerEpoch, "")
 		}
 		for {
-			data, st, err := c.zk.Get(ctx, zkpaths.ProducerIDBlockPath)
+			next, op, err := c.nextBlock(ctx, broker)
 			if err != nil {
 				return none, err
 			}
-			next, err := zkpaths.NextProducerIDBlock(data, broker)
-			if err != nil {
-				return none, err
-			}
-			_, err = c.commit(ctx, []session.Op{session.SetOp(zkpaths.ProducerIDBlockPath, next.Encode(), st.Version)}, nil)
+			_, err = c.commit(ctx, []session.Op{op}, nil)
 			var x *conflict
 			if !errors.As(err, &x) { // a conflict is somebody's progress, or our own lost answer: take the next block
 				return next, err
@@ -377,4 +373,39 @@ func (c *Controller) AllocateProducerIDs(ctx context.Context, broker kafka.Broke
 		}
 	})
 	return b.First, b.Last - b.First + 1, err
+}
+
+// nextBlock is a block of producer ids that nobody had, and the write that takes
+// it. A producer id given twice would make one producer's records look like the
+// repetitions of another's, so where the znode was destroyed, or deleted and
+// made again since the cluster was, ids begin anew far above all that were given.
+func (c *Controller) nextBlock(ctx context.Context, broker kafka.BrokerID) (zkpaths.ProducerIDBlock, session.Op, error) {
+	const path = zkpaths.ProducerIDBlockPath
+	var none zkpaths.ProducerIDBlock
+	data, st, err := c.zk.Get(ctx, path)
+	if errors.Is(err, session.ErrNoNode) {
+		if _, err := c.zk.Create(ctx, path, nil, session.Persistent); err != nil && !errors.Is(err, session.ErrNodeExists) {
+			return none, session.Op{}, err
+		}
+		data, st, err = c.zk.Get(ctx, path)
+	}
+	if err != nil {
+		return none, session.Op{}, err
+	}
+	if len(data) == 0 {
+		made, ok, err := c.zk.Exists(ctx, zkpaths.ClusterIDPath)
+		if err != nil {
+			return none, session.Op{}, err
+		}
+		if ok && st.Czxid > made.Czxid { // else it is from the cluster's first start
+			b, err := zkpaths.RescueProducerIDBlock(st.Mzxid, broker)
+			return b, session.SetOp(path, b.Encode(), st.Version), err
+		}
+	}
+	b, err := zkpaths.NextProducerIDBlock(data, broker)
+	if errors.Is(err, zkpaths.ErrData) {
+		c.log.Error("the znode of producer ids was destroyed; going on far above those that were given", "path", path, "err", err)
+		b, err = zkpaths.RescueProducerIDBlock(st.Mzxid, broker)
+	}
+	return b, session.SetOp(path, b.Encode(), st.Version), err
 }

@@ -129,7 +129,10 @@ func (c *Controller) setAside(name string, err error) bool {
 	if !errors.As(err, &x) && !errors.Is(err, zkpaths.ErrData) {
 		return false
 	}
-	c.log.Error("a topic can't be dealt with as its znodes are", "topic", name, "err", err)
+	if r := c.reign; r != nil && r.trouble[name] != err.Error() {
+		r.trouble[name] = err.Error()
+		c.log.Error("a topic can't be dealt with as its znodes are", "topic", name, "err", err)
+	}
 	return true
 }
 
@@ -196,8 +199,8 @@ func (c *Controller) forget(ctx context.Context, name string) error {
 	if t == nil {
 		return nil
 	}
-	c.log.Warn("a topic's znode was deleted by somebody else", "topic", name)
-	return c.write(ctx, cluster.Reason{Code: "topic-vanished", Args: map[string]string{"topic": name}}, plan.Forget(t))
+	c.log.Warn("a topic's znode was deleted by somebody else; its records are set aside", "topic", name)
+	return c.write(ctx, cluster.Reason{Code: "topic-vanished", Args: map[string]string{"topic": name}}, plan.Forget(t, cluster.Vanished))
 }
 
 func (c *Controller) markedForDeletion(ctx context.Context) (map[string]bool, error) {
@@ -262,7 +265,7 @@ func (c *Controller) deleteTopic(ctx context.Context, name string) error {
 	var entry *cluster.Entry
 	if t := c.meta.Current().Topic(name); t != nil && !c.opts.KeepTopics {
 		entry = &cluster.Entry{Reason: cluster.Reason{Code: "topic-deleted", Args: map[string]string{"topic": name}}}
-		addToEntry(entry, &plan.Forget(t)[0])
+		addToEntry(entry, &plan.Forget(t, cluster.Deleted)[0])
 	}
 	if len(ops) == 0 && entry == nil {
 		return nil

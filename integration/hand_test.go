@@ -6,12 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-zookeeper/zk"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"barnabas/internal/zktest"
 )
 
 // hand edits znodes as an operator with zkCli would.
@@ -53,19 +58,27 @@ func (h *hand) get(path string) (string, *zk.Stat) {
 	return string(data), st
 }
 
-// remove deletes a znode and all below it.
+// remove deletes a znode and all below it, more than once if somebody makes
+// them again meanwhile.
 func (h *hand) remove(path string) {
 	h.t.Helper()
+	eventually(h.t, 10*time.Second, "delete "+path, func() error { return h.try(path) })
+}
+
+func (h *hand) try(path string) error {
 	names, _, err := h.c.Children(h.root + path)
-	if err != nil {
-		h.t.Fatalf("children of %s: %v", path, err)
-	}
 	for _, n := range names {
-		h.remove(path + "/" + n)
+		if err == nil {
+			err = h.try(path + "/" + n)
+		}
 	}
-	if err := h.c.Delete(h.root+path, -1); err != nil && !errors.Is(err, zk.ErrNoNode) {
-		h.t.Fatalf("delete %s: %v", path, err)
+	if err == nil {
+		err = h.c.Delete(h.root+path, -1)
 	}
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil
+	}
+	return err
 }
 
 // works wants all that needs the controller and the change log to work: a topic
@@ -138,7 +151,7 @@ func TestHands(t *testing.T) {
 	step("/controller of somebody else", func() {
 		h.remove("/controller")
 		h.create("/controller", `{"version":2,"brokerid":7,"timestamp":"1","kraftControllerEpoch":-1}`)
-		time.Sleep(2 * time.Second)
+		l.progress(t, 3000, 20*time.Second, "while another reigns")
 		h.remove("/controller")
 	})
 	step("controller epoch raised", func() { h.set("/controller_epoch", "1000") })
@@ -224,4 +237,51 @@ func TestHands(t *testing.T) {
 	step("kill and start", func() { b.proc.Kill(); b.start() })
 	step("stop and start", func() { b.stop(); b.start() })
 	l.end(t, b, "load", 3)
+}
+
+// TestZooKeeperEmptied: a ZooKeeper that lost all its znodes, as by a volume that
+// was not mounted, is not the news that all topics are gone: nothing is deleted,
+// nothing is registered there, and all is well once the znodes are restored.
+func TestZooKeeperEmptied(t *testing.T) {
+	own := zktest.NewOwn(t)
+	b := prepareBroker(t, own.Addr()+"/k", "log.segment.delete.delay.ms=0")
+	b.start()
+	b.awaitReady(30 * time.Second)
+	h := newHand(t, b)
+	createTopic(t, b, "kept", 2)
+	l := startLoad(b, "kept", 4)
+	l.progress(t, 200, 20*time.Second, "at first")
+	saved, err := walk(h.c, h.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own.Kill()
+	own.Wipe()
+	own.Restart()
+	eventually(t, 10*time.Second, "the broker tells", func() error {
+		if !strings.Contains(b.proc.Output(), "cluster.id=") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	h = newHand(t, b)
+	if names, _, err := h.c.Children("/"); err != nil || !slices.Equal(names, []string{"zookeeper"}) {
+		t.Errorf("made in the empty ZooKeeper: %v, %v", names, err)
+	}
+	h.create("", "")
+	for _, p := range slices.Sorted(maps.Keys(saved)) {
+		if n := saved[p]; p != "/" && n.kind == "persistent" && !strings.HasPrefix(p, "/metadata_changes/") {
+			data := n.data
+			if data == "<null>" || data == "<empty>" {
+				data = ""
+			}
+			h.create(p, data)
+		}
+	}
+	l.progress(t, 200, 20*time.Second, "after the restoration")
+	h.works("after the restoration")
+	l.end(t, b, "kept", 2)
+	if gone, _ := filepath.Glob(filepath.Join(b.dir, "data", "kept-*-*")); len(gone) > 0 {
+		t.Errorf("moved away: %v", gone)
+	}
 }

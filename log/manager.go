@@ -294,18 +294,40 @@ func (m *Manager) openOptions(d *logDir, tp kafka.TopicPartition) OpenOptions {
 // maxName is the longest name of a directory.
 const maxName = 255
 
-// deletedName is what a log's directory is renamed to, as LocalLog.logDeleteDirName:
-// the topic is cut where the whole would be too long.
-func deletedName(tp kafka.TopicPartition) string {
+// awayName is what a log's directory is renamed to, as LocalLog.logDeleteDirName
+// and logStrayDirName: the topic is cut where the whole would be too long.
+func awayName(tp kafka.TopicPartition, why string) string {
 	var id [16]byte
 	rand.Read(id[:])
-	suffix := fmt.Sprintf("-%d.%s-delete", tp.Partition, hex.EncodeToString(id[:]))
+	suffix := fmt.Sprintf("-%d.%s-%s", tp.Partition, hex.EncodeToString(id[:]), why)
 	return tp.Topic[:min(len(tp.Topic), maxName-len(suffix))] + suffix
 }
 
 // Delete removes the log of a partition: its directory is renamed at once and
 // removed later. ErrNotFound if there is none.
 func (m *Manager) Delete(tp kafka.TopicPartition, reason string) error {
+	d, name, err := m.moveAway(tp, "delete")
+	if err != nil {
+		return err
+	}
+	m.o.Logger.Info("log deleted", "partition", tp.String(), "why", reason, "renamed", name)
+	d.buryLater(name, time.Now().Add(m.o.DirDeleteDelay))
+	return nil
+}
+
+// SetAside takes the log of a partition out of use and keeps its files, under a
+// name that ends in -stray, until an operator deletes them. ErrNotFound if there
+// is none.
+func (m *Manager) SetAside(tp kafka.TopicPartition, reason string) error {
+	_, name, err := m.moveAway(tp, "stray")
+	if err == nil {
+		m.o.Logger.Warn("log set aside; its files are kept until somebody deletes them", "partition", tp.String(), "why", reason, "renamed", name)
+	}
+	return err
+}
+
+// moveAway closes a log and renames its directory.
+func (m *Manager) moveAway(tp kafka.TopicPartition, why string) (*logDir, string, error) {
 	m.creating.Lock()
 	defer m.creating.Unlock()
 	m.mu.Lock()
@@ -313,25 +335,23 @@ func (m *Manager) Delete(tp kafka.TopicPartition, reason string) error {
 	delete(m.logs, tp)
 	m.mu.Unlock()
 	if !ok {
-		return fmt.Errorf("%w: %s", ErrNotFound, tp)
+		return nil, "", fmt.Errorf("%w: %s", ErrNotFound, tp)
 	}
-	return e.dir.unlessDown(func() error { return m.bury(tp, e, reason) })
+	name := path.Join(e.dir.path, awayName(tp, why))
+	return e.dir, name, e.dir.unlessDown(func() error { return m.rename(e, name) })
 }
 
-// bury renames the directory of a log that is deleted.
-func (m *Manager) bury(tp kafka.TopicPartition, e managed, reason string) error {
+// rename closes a log and renames its directory.
+func (m *Manager) rename(e managed, name string) error {
 	if err := e.log.Abandon(); err != nil {
 		return err
 	}
-	name := path.Join(e.dir.path, deletedName(tp))
 	if err := m.o.FS.Rename(e.log.Dir(), name); err != nil {
 		return e.dir.fail(m, err)
 	}
 	if err := m.o.FS.SyncDir(e.dir.path); err != nil {
 		return e.dir.fail(m, err)
 	}
-	m.o.Logger.Info("log deleted", "partition", tp.String(), "why", reason, "renamed", name)
-	e.dir.buryLater(name, time.Now().Add(m.o.DirDeleteDelay))
 	return nil
 }
 

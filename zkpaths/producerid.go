@@ -62,3 +62,13 @@ func NextProducerIDBlock(data []byte, broker kafka.BrokerID) (ProducerIDBlock, e
 	}
 	return ProducerIDBlock{broker, last.Last + 1, last.Last + ProducerIDBlockSize}, nil
 }
+
+// RescueProducerIDBlock is a block for when the znode was destroyed. Each block
+// cost a transaction, so no id given up to zxid reaches a thousand times it.
+func RescueProducerIDBlock(zxid int64, broker kafka.BrokerID) (ProducerIDBlock, error) {
+	if zxid < 0 || zxid >= math.MaxInt64/ProducerIDBlockSize-1 {
+		return ProducerIDBlock{}, dataErrorf("producer id block", "destroyed, and no id is safely new after transaction %d", zxid)
+	}
+	first := (zxid + 1) * ProducerIDBlockSize
+	return ProducerIDBlock{broker, first, first + ProducerIDBlockSize - 1}, nil
+}

@@ -67,10 +67,34 @@ func (r *Reader) end(ctx context.Context) (next, log, zxid int64, err error) {
 	return (int64(st.Cversion) + int64(st.NumChildren)) / 2, st.Czxid, st.Pzxid, nil
 }
 
+// checkCluster refuses to load another cluster's state, or none, in place of the
+// one that was loaded before: an emptied ZooKeeper is not the news that all
+// topics are gone.
+func (r *Reader) checkCluster(ctx context.Context) error {
+	ours := r.Current().ClusterID
+	if ours == "" {
+		return nil
+	}
+	data, _, err := r.zk.Get(ctx, zkpaths.ClusterIDPath)
+	if errors.Is(err, session.ErrNoNode) {
+		return fmt.Errorf("metadata: ZooKeeper has lost %s, which was %s: serving on with what is known until it is restored", zkpaths.ClusterIDPath, ours)
+	}
+	if err != nil {
+		return err
+	}
+	if id, err := zkpaths.DecodeClusterID(data); err != nil || id != ours {
+		return fmt.Errorf("metadata: ZooKeeper's %s is %q, and was %s: serving on with what is known until it is restored", zkpaths.ClusterIDPath, data, ours)
+	}
+	return nil
+}
+
 // reload reads everything: what is there, then the entries that were written
 // meanwhile, then publishes.
 func (r *Reader) reload(ctx context.Context) error {
 	if err := r.zk.Sync(ctx); err != nil {
+		return err
+	}
+	if err := r.checkCluster(ctx); err != nil {
 		return err
 	}
 	if _, err := r.zk.Create(ctx, zkpaths.MetadataChanges, nil, session.Persistent); err != nil && !errors.Is(err, session.ErrNodeExists) {

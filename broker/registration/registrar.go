@@ -27,6 +27,8 @@ var (
 type Options struct {
 	Client   *session.Client
 	BrokerID kafka.BrokerID
+	// ClusterID is the cluster to register in; "" asks for no check.
+	ClusterID string
 	// Endpoints are the advertised listeners, ports resolved.
 	Endpoints []zkpaths.Endpoint
 	// Bound are the addresses that this process listens on. Listen first, then
@@ -100,6 +102,13 @@ func New(o Options) *Registrar {
 func (r *Registrar) Epoch() (kafka.BrokerEpoch, bool) {
 	e := r.epoch.Load()
 	return kafka.BrokerEpoch(e), e != 0
+}
+
+// OnEvent takes a watch event of the session; it only wakes Run.
+func (r *Registrar) OnEvent(e session.Event) {
+	if e.Path == zkpaths.BrokerPath(r.o.BrokerID) {
+		r.SessionChanged(session.State{})
+	}
 }
 
 // SessionChanged is to be called with what session.Options.OnState tells; it
@@ -182,6 +191,7 @@ func (r *Registrar) pause(ctx context.Context, err error) {
 func (r *Registrar) Run(ctx context.Context) error {
 	tick := time.NewTicker(r.o.Interval)
 	defer tick.Stop()
+	r.SessionChanged(session.State{}) // the first look leaves the watch
 	var told string
 	for ctx.Err() == nil {
 		select {
@@ -195,7 +205,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 			err := r.attempt(ctx)
 			if err == nil {
 				told = ""
-				break
+				continue // one more look, which leaves a watch
 			}
 			if text := err.Error(); text != told && ctx.Err() == nil && !errors.Is(err, errRetry) {
 				told = text
@@ -222,7 +232,7 @@ func (r *Registrar) stands(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.o.Interval)
 	defer cancel()
-	st, ok, err := r.o.Client.Exists(ctx, zkpaths.BrokerPath(r.o.BrokerID))
+	st, ok, err := r.o.Client.ExistsW(ctx, zkpaths.BrokerPath(r.o.BrokerID))
 	switch {
 	case err != nil:
 		return !errors.Is(err, session.ErrExpired)
@@ -248,6 +258,9 @@ func (r *Registrar) lost() {
 func (r *Registrar) attempt(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, max(10*time.Second, r.o.Client.SessionTimeout()))
 	defer cancel()
+	if err := r.sameCluster(ctx); err != nil {
+		return err
+	}
 	err := r.lookAround(ctx)
 	if errors.Is(err, session.ErrNoNode) { // the whole tree was deleted under us
 		if err = Prepare(ctx, r.o.Client); err == nil {
@@ -269,6 +282,16 @@ func (r *Registrar) attempt(ctx context.Context) error {
 		r.data = reg.Encode()
 	}
 	return r.create(ctx, id)
+}
+
+// sameCluster refuses to register where /cluster/id is gone or another: ZooKeeper
+// was emptied, or is not the one that it was.
+func (r *Registrar) sameCluster(ctx context.Context) error {
+	if r.o.ClusterID == "" {
+		return nil
+	}
+	_, err := ClusterID(ctx, r.o.Client, r.o.ClusterID)
+	return err
 }
 
 // lookAround reads all registrations: what other brokers forbid.

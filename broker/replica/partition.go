@@ -51,6 +51,8 @@ type Partition struct {
 	epochStart int64
 	// announced: the coordinators were told that this broker leads.
 	announced bool
+	// doomed: somebody asked for the deletion of the topic.
+	doomed bool
 	// traffic is what the partition has taken in; its BytesOut stays 0.
 	traffic Traffic
 

@@ -131,6 +131,9 @@ func (m *Manager) Run(ctx context.Context) error {
 func (m *Manager) Follow(im *cluster.Image, changes []cluster.Change) {
 	var tps []kafka.TopicPartition
 	for _, c := range changes {
+		if c.Asked {
+			m.markDoomed(c.Topic, c.TopicID)
+		}
 		switch c.Kind {
 		case cluster.TopicCreated, cluster.PartitionsChanged:
 			for _, p := range c.Partitions {
@@ -168,12 +171,15 @@ func (m *Manager) move(tp kafka.TopicPartition, im *cluster.Image) {
 		want = t.Partition(tp.Partition)
 	}
 	if p != nil && (want == nil || p.topicID() != t.ID) {
-		m.remove(p, "the topic was deleted")
+		m.remove(p, "the topic was deleted", p.isDoomed())
 		p = nil
 	}
-	if want == nil || !want.HasState || !slices.Contains(want.Replicas, m.self) {
+	if want != nil && !want.HasState {
+		return // not elected yet; or a hand destroyed the state, which is no reason to drop records
+	}
+	if want == nil || !slices.Contains(want.Replicas, m.self) {
 		if p != nil {
-			m.remove(p, "the replica was moved away")
+			m.remove(p, "the replica was moved away", want != nil)
 		}
 		return
 	}
@@ -221,15 +227,14 @@ func (m *Manager) Become(tp kafka.TopicPartition, s State, o log.Options) error 
 }
 
 // open returns the partition's log. One that belonged to an earlier topic of
-// this name is deleted first. One that should be there and is not is made anew,
+// this name is set aside first: nobody here saw that its deletion was asked for. One that should be there and is not is made anew,
 // empty, unless it may be in a directory that is offline: then nothing is made,
 // so that what is there comes back with the directory.
 func (m *Manager) open(tp kafka.TopicPartition, s *State) (*log.Log, error) {
 	isNew := s.LeaderEpoch == 0 || !slices.Contains(s.ISR, m.self)
 	l, err := m.logs.GetOrCreate(tp, s.TopicID, isNew)
 	if errors.Is(err, log.ErrTopicIDMismatch) {
-		m.logger.Warn("a log of an earlier topic of this name was left behind; deleting it", "partition", tp.String())
-		if err := m.logs.Delete(tp, "its topic was deleted while this broker was down"); err != nil {
+		if err := m.logs.SetAside(tp, "it belongs to an earlier topic of this name"); err != nil {
 			return nil, err
 		}
 		l, err = m.logs.GetOrCreate(tp, s.TopicID, true)
@@ -242,8 +247,26 @@ func (m *Manager) open(tp kafka.TopicPartition, s *State) (*log.Log, error) {
 	return l, err
 }
 
-// remove stops serving a partition and gives its files up for deletion.
-func (m *Manager) remove(p *Partition, why string) {
+// markDoomed notes that the deletion of a topic was asked for.
+func (m *Manager) markDoomed(topic string, id kafka.TopicID) {
+	for _, p := range m.all() {
+		if p.tp.Topic == topic {
+			p.mu.Lock()
+			p.doomed = p.state.TopicID == id
+			p.mu.Unlock()
+		}
+	}
+}
+
+func (p *Partition) isDoomed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.doomed
+}
+
+// remove stops serving a partition. Its files go if that was asked for; else they
+// are set aside.
+func (m *Manager) remove(p *Partition, why string, asked bool) {
 	p.mu.Lock() // after an append under way
 	epoch := p.state.LeaderEpoch
 	p.log, p.leading, p.failure = nil, false, ErrUnknownPartition
@@ -256,7 +279,11 @@ func (m *Manager) remove(p *Partition, why string) {
 	m.mu.Unlock()
 	m.onLeadership(p.tp, false, epoch)
 	m.onFollow(Following{TP: p.tp}, false)
-	if err := m.logs.Delete(p.tp, why); err != nil && !errors.Is(err, log.ErrNotFound) {
+	away := m.logs.SetAside
+	if asked {
+		away = m.logs.Delete
+	}
+	if err := away(p.tp, why); err != nil && !errors.Is(err, log.ErrNotFound) {
 		m.logger.Error("deleting a replica failed", "partition", p.tp.String(), "error", err)
 	}
 	m.wake(p.tp)

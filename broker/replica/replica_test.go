@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"barnabas/cluster"
 	"barnabas/internal/kafka"
 	"barnabas/internal/vfs"
 	"barnabas/log"
@@ -274,7 +278,7 @@ func TestATopicMadeAgainStartsEmpty(t *testing.T) {
 	}
 	again := leading(0, self)
 	again.TopicID, again.Zxid = kafka.TopicID{2}, 300
-	m.remove(m.Partition(tp), "deleted")
+	m.remove(m.Partition(tp), "deleted", true)
 	become(t, m, again)
 	if end := m.Log(tp).EndOffset(); end != 0 {
 		t.Errorf("the new topic begins at %d", end)
@@ -282,6 +286,59 @@ func TestATopicMadeAgainStartsEmpty(t *testing.T) {
 	unknown := kafka.TopicPartition{Topic: "none"}
 	_, err := m.Append(unknown, records(t, 1), 1, log.Client)
 	wantCode(t, err, protocol.UnknownTopicOrPartition)
+}
+
+// What vanishes though nobody asked for its deletion keeps its files: the znodes
+// may have been restored from an old backup.
+func TestRecordsGoOnlyIfThatWasAskedFor(t *testing.T) {
+	image := func(im *cluster.Image, zxid int64, e cluster.Entry) (*cluster.Image, []cluster.Change) {
+		e.Epoch = 1
+		return im.Apply(im.Next, &e, zxid)
+	}
+	id := cluster.TopicIDText(kafka.TopicID{1})
+	made := cluster.Entry{
+		Topics: []cluster.EntryTopic{{Name: tp.Topic, ID: id, Change: cluster.Created, Assigned: true, Partitions: map[int32][]kafka.BrokerID{tp.Partition: {self}}}},
+		States: []cluster.EntryStates{{Topic: tp.Topic, ID: id, Partitions: []cluster.EntryState{{Partition: tp.Partition, Leader: self, ISR: []kafka.BrokerID{self}}}}},
+	}
+	gone := func(how cluster.TopicChange) cluster.Entry {
+		return cluster.Entry{Topics: []cluster.EntryTopic{{Name: tp.Topic, ID: id, Change: how}}}
+	}
+	for _, c := range []struct {
+		name   string
+		gone   func(im *cluster.Image) (*cluster.Image, []cluster.Change)
+		suffix string
+	}{
+		{"asked", func(im *cluster.Image) (*cluster.Image, []cluster.Change) {
+			return image(im, 300, gone(cluster.Deleted))
+		}, "-delete"},
+		{"vanished", func(im *cluster.Image) (*cluster.Image, []cluster.Change) {
+			return image(im, 300, gone(cluster.Vanished))
+		}, "-stray"},
+		{"missing in a full load", func(im *cluster.Image) (*cluster.Image, []cluster.Change) {
+			return cluster.Empty(), cluster.Diff(im, cluster.Empty())
+		}, "-stray"},
+	} {
+		fs := vfs.NewMem()
+		m := start(t, fs)
+		settle := func(im *cluster.Image, changes []cluster.Change) {
+			for m.Follow(im, changes); !m.Idle(); {
+				tp, im, _ := m.queue.take()
+				m.move(tp, im)
+				m.queue.done(tp)
+			}
+		}
+		im, changes := image(cluster.Empty(), 200, made)
+		settle(im, changes)
+		if m.Log(tp) == nil {
+			t.Fatalf("%s: no log", c.name)
+		}
+		dir := path.Dir(m.Log(tp).Dir())
+		settle(c.gone(im))
+		names, err := fs.List(dir)
+		if err != nil || m.Partition(tp) != nil || !slices.ContainsFunc(names, func(n string) bool { return strings.HasSuffix(n, c.suffix) }) {
+			t.Errorf("%s: the directory has %v, %v; want one that ends in %s", c.name, names, err, c.suffix)
+		}
+	}
 }
 
 func TestBadBatchesGetTheirCodes(t *testing.T) {

@@ -55,7 +55,7 @@ func TestTrafficOfPartitions(t *testing.T) {
 	if c.Traffic != want || len(c.Topics) != 1 || c.Topics[0] != (TopicTraffic{"t", want}) {
 		t.Errorf("got %+v\nwant %+v", c, want)
 	}
-	m.remove(p, "test")
+	m.remove(p, "test", true)
 	if c := m.Census(nil); c.Traffic != want || len(c.Topics) != 0 || c.Partitions != 0 {
 		t.Errorf("after the removal: got %+v\nwant %+v", c, want)
 	}

@@ -273,7 +273,8 @@ func announceTopic(t *cluster.Topic, horizon int64) []Step {
 	return steps
 }
 
-// Forget tells that a topic's znode is gone, whoever deleted it.
-func Forget(t *cluster.Topic) []Step {
-	return []Step{{Topics: []cluster.EntryTopic{{Name: t.Name, ID: cluster.TopicIDText(t.ID), Change: cluster.Deleted}}}}
+// Forget tells that a topic's znode is gone: how is cluster.Deleted if that was
+// asked for, else cluster.Vanished.
+func Forget(t *cluster.Topic, how cluster.TopicChange) []Step {
+	return []Step{{Topics: []cluster.EntryTopic{{Name: t.Name, ID: cluster.TopicIDText(t.ID), Change: how}}}}
 }

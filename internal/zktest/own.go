@@ -1,6 +1,8 @@
 package zktest
 
 import (
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 )
@@ -34,6 +36,14 @@ func (o *Own) Addr() string { return o.r.addr }
 
 // Kill ends it by SIGKILL.
 func (o *Own) Kill() { o.r.proc.Kill() }
+
+// Wipe deletes all data of the killed process.
+func (o *Own) Wipe() {
+	o.t.Helper()
+	if err := os.RemoveAll(filepath.Join(o.r.dir, "data")); err != nil {
+		o.t.Fatal(err)
+	}
+}
 
 // Restart starts it again after Kill, and returns when it serves.
 func (o *Own) Restart() {
