@@ -121,3 +121,62 @@ func checkOldStored(t *testing.T, name string, l *Log, codec batch.Codec, logApp
 		t.Errorf("%s: got %s, want %s", name, text, want)
 	}
 }
+
+// TestRecompress: a topic's compression.type is what is stored, whatever the
+// producer used; all else of a batch stays.
+func TestRecompress(t *testing.T) {
+	codecs := batch.NewCodecs(batch.Limits{})
+	value := []byte(strings.Repeat("dear castle, ", 200))
+	made := func(codec batch.Codec) []byte {
+		b := batch.NewBuilder(batch.BuilderOptions{Codec: codec, Codecs: codecs, Producer: &batch.Producer{ID: 9, Epoch: 2, Sequence: 5}})
+		b.Append(100, nil, value, batch.RecordHeader{Key: []byte("h")})
+		b.Append(90, []byte("k"), nil)
+		out, err := b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	levels := map[batch.Codec][]int{batch.Gzip: {-1, 1, 9}, batch.LZ4: {1, 9, 17}, batch.Zstd: {-131072, 3, 22}}
+	for from := batch.None; from <= batch.Zstd; from++ {
+		for to := batch.None; to <= batch.Zstd; to++ {
+			for _, level := range append([]int{0}, levels[to]...) {
+				o := DefaultOptions()
+				o.Recompress, o.Codec, o.Level = true, to, level
+				l := openTest(t, vfs.NewMem(), o, nil)
+				if _, err := l.AppendAsLeader(made(from), 7, Client); err != nil {
+					t.Fatal(err)
+				}
+				r, err := l.Read(0, 1<<20, 2, true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b := make([]byte, r.Range.Length)
+				if _, err := r.Range.File.ReadAt(b, r.Range.Offset); err != nil {
+					t.Fatal(err)
+				}
+				r.Range.Release()
+				h, whole, _, err := batch.Next(b)
+				if err != nil || h.Codec() != to || !batch.CheckCRC(whole) || h.ProducerID != 9 || h.ProducerEpoch != 2 || h.BaseSequence != 5 || h.MaxTimestamp != 100 || h.Count != 2 {
+					t.Errorf("%s to %s, level %d: %v, %+v", from, to, level, err, h)
+				}
+				var got []string
+				for rec, err := range batch.Records(whole, codecs) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					got = append(got, fmt.Sprintf("%d@%d %s %t %d", rec.Offset, rec.Timestamp, rec.Key, string(rec.Value) == string(value), len(rec.Headers)))
+				}
+				if text := strings.Join(got, ", "); text != "0@100  true 1, 1@90 k false 0" {
+					t.Errorf("%s to %s, level %d: %s", from, to, level, text)
+				}
+			}
+		}
+	}
+	o := DefaultOptions()
+	o.Recompress, o.MaxMessageBytes = true, 1000 // less than it has uncompressed
+	l := openTest(t, vfs.NewMem(), o, nil)
+	if _, err := l.AppendAsLeader(made(batch.Zstd), 7, Client); !errors.Is(err, batch.ErrTooLarge) || l.EndOffset() != 0 {
+		t.Errorf("too large after decompression: %v", err)
+	}
+}
