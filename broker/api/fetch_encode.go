@@ -84,10 +84,10 @@ func (f *fetch) result(im *cluster.Image, i int) protocol.FetchResult {
 		Preferred: -1, Leader: protocol.NoLeader,
 	}
 	if p.refused != protocol.None {
-		res.Aborted = []protocol.AbortedTxn{} // empty here, null in errors of reading
-		if p.refused == protocol.UnsupportedCompressionType || p.refused == protocol.UnsupportedVersion {
-			res.RecordsLen = -1 // alone among the errors
-		}
+		// Empty here, null in errors of reading. Records are never null, as they are
+		// in Kafka 3.9 beside UNSUPPORTED_COMPRESSION_TYPE and UNSUPPORTED_VERSION:
+		// librdkafka takes that for a broken answer and never shows the error.
+		res.Aborted = []protocol.AbortedTxn{}
 		return res
 	}
 	if p.err != nil {
