@@ -63,7 +63,7 @@ func logKeys() []Key {
 			Doc: "How far a producer's time may be in the past."},
 		{Name: "log.message.timestamp.after.max.ms", Type: Long, Default: "9223372036854775807", Valid: atLeast(0), Mode: ClusterWide, Status: Built,
 			Doc: "How far a producer's time may be in the future."},
-		{Name: "log.message.downconversion.enable", Type: Boolean, Default: "true", Mode: ClusterWide, Status: Harmless,
+		{Name: "log.message.downconversion.enable", Type: Boolean, Default: "true", Mode: ClusterWide, Status: Built,
 			Doc: "Convert records for consumers that know only older formats."},
 		{Name: "log.initial.task.delay.ms", Type: Long, Default: "30000", Valid: atLeast(0), Internal: true, Status: Built,
 			Doc: "When retention, flush and checkpoints run for the first time after start."},
