@@ -33,6 +33,7 @@ type Log struct {
 	size                                  atomic.Int64
 	topicID                               atomic.Pointer[kafka.TopicID]
 	samples                               atomic.Uint32 // compressed batches seen, for ValidateSampled
+	distrust                              atomic.Int32  // compressed batches that are opened all the same, since one lied
 	buffers                               sync.Pool     // *[]byte of scanChunk, for lookups
 
 	// writing and syncing tell the directory's watchdog since when a write or sync

@@ -13,10 +13,12 @@ import (
 const maxAhead = time.Hour
 
 // alwaysOpened is the size up to which ValidateSampled opens every compressed
-// batch; of larger ones it opens one in sampleEvery.
+// batch; of larger ones it opens one in sampleEvery, and after one that lied all
+// of the next distrustAfter.
 const (
-	alwaysOpened = 4 << 10
-	sampleEvery  = 32
+	alwaysOpened  = 4 << 10
+	sampleEvery   = 32
+	distrustAfter = 4096
 )
 
 func (l *Log) validate(b []byte, h *batch.Header, a *appending) ([]byte, error) {
@@ -27,6 +29,9 @@ func (l *Log) validate(b []byte, h *batch.Header, a *appending) ([]byte, error) 
 		Depth: l.depth(b, h, o, a.now), Codecs: l.o.Codecs, Partition: l.tp,
 	}
 	if err := batch.Validate(b, h, &r); err != nil {
+		if h.Codec() != batch.None && r.Depth == batch.Full {
+			l.distrust.Store(distrustAfter)
+		}
 		return nil, err
 	}
 	if o.Recompress && h.Codec() != o.Codec {
@@ -51,10 +56,16 @@ func (l *Log) depth(b []byte, h *batch.Header, o *Options, now time.Time) batch.
 		return batch.Full
 	}
 	if o.Validation == ValidateSampled &&
-		(h.Transactional() || len(b) <= alwaysOpened || l.samples.Add(1)%sampleEvery == 1) {
+		(h.Transactional() || len(b) <= alwaysOpened || l.distrusted() || l.samples.Add(1)%sampleEvery == 1) {
 		return batch.Full
 	}
 	return batch.HeaderOnly
+}
+
+// distrusted reports whether a batch was found out not long ago. The log does
+// not know who sent it, so all its writers are looked at (coordination.md §11).
+func (l *Log) distrusted() bool {
+	return l.distrust.Load() > 0 && l.distrust.Add(-1) >= 0
 }
 
 // recompress returns the batch with the records in the topic's codec. The

@@ -35,6 +35,11 @@ func adapt[Req kmsg.Request, Resp kmsg.Response](
 	handle func(a *API, ctx context.Context, c *Call, req Req) Resp,
 ) func(*API, context.Context, *socket.Request) socket.Reply {
 	return func(a *API, ctx context.Context, r *socket.Request) socket.Reply {
+		leave, err := a.enter(ctx, r)
+		if err != nil {
+			return socket.CloseConn(err)
+		}
+		defer leave()
 		req := newRequest()
 		if err := decode(req, r); err != nil {
 			return socket.CloseConn(err)

@@ -16,11 +16,16 @@ import (
 // "is default"; v3: types and documentation; v4: flexible.
 func (a *API) describeConfigs(_ context.Context, c *Call, req *kmsg.DescribeConfigsRequest) *kmsg.DescribeConfigsResponse {
 	resp := kmsg.NewPtrDescribeConfigsResponse()
+	var seen repeats[resource]
 	for i := range req.Resources {
 		q := &req.Resources[i]
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = q.ResourceType, q.ResourceName
-		entries, err := a.configsOf(q)
+		var entries []conf.Entry
+		err := seen.check(resource{q.ResourceType, q.ResourceName})
+		if err == nil {
+			entries, err = a.configsOf(q)
+		}
 		text := ""
 		if err != nil {
 			out.ErrorCode, text = protocol.CodeOf(err).Code(), err.(*protocol.Failure).Message
@@ -32,6 +37,12 @@ func (a *API) describeConfigs(_ context.Context, c *Call, req *kmsg.DescribeConf
 		resp.Resources = append(resp.Resources, out)
 	}
 	return resp
+}
+
+// resource is what configs belong to.
+type resource struct {
+	kind kmsg.ConfigResourceType
+	name string
 }
 
 // configsOf finds what one resource is asked for; errors are protocol.Failures.

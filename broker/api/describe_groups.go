@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"barnabas/protocol"
 )
 
 // groupOperations are the operations on a group that a caller with all rights
@@ -14,9 +16,15 @@ const groupOperations = 1<<3 | 1<<6 | 1<<8
 // members; v5: flexible.
 func (a *API) describeGroups(_ context.Context, _ *Call, req *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
 	resp := kmsg.NewPtrDescribeGroupsResponse()
+	var seen repeats[string]
 	for _, id := range req.Groups {
-		d := a.opt.Groups.Describe(id)
 		o := kmsg.NewDescribeGroupsResponseGroup()
+		if err := seen.check(id); err != nil {
+			o.Group, o.ErrorCode = id, protocol.CodeOf(err).Code()
+			resp.Groups = append(resp.Groups, o)
+			continue
+		}
+		d := a.opt.Groups.Describe(id)
 		o.Group, o.ErrorCode, o.State = id, d.Err.Code(), d.State
 		o.ProtocolType, o.Protocol = d.ProtocolType, d.Protocol
 		if req.IncludeAuthorizedOperations {

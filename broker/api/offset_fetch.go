@@ -18,8 +18,15 @@ func (a *API) offsetFetch(ctx context.Context, c *Call, req *kmsg.OffsetFetchReq
 		a.offsetFetchOne(ctx, c, req, resp)
 		return resp
 	}
+	var seen repeats[string]
 	for i := range req.Groups {
 		g := &req.Groups[i]
+		if err := seen.check(g.Group); err != nil {
+			o := kmsg.NewOffsetFetchResponseGroup()
+			o.Group, o.ErrorCode = g.Group, protocol.CodeOf(err).Code()
+			resp.Groups = append(resp.Groups, o)
+			continue
+		}
 		r := group.FetchRequest{Group: g.Group, RequireStable: req.RequireStable}
 		if g.Topics != nil {
 			r.Topics = make([]group.FetchTopic, 0, len(g.Topics))
