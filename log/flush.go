@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"sync"
 	"time"
 
 	"barnabas/internal/vfs"
@@ -20,19 +21,35 @@ func (l *Log) Flush() error {
 	return l.flush()
 }
 
-// flushTo makes everything below offset durable. Callers that come while a flush
-// is under way wait for it, and one more covers them all (group commit): a sync
-// costs the same for one append as for a hundred.
+// commit is the queue of appends that want to be durable: one of them flushes,
+// the others wait; when it is done, one of those that it did not cover goes on.
+type commit struct {
+	mu       sync.Mutex // guards following
+	flushing bool
+	done     sync.Cond // a flush has ended; its L is mu
+}
+
+// flushTo makes everything below offset durable. A sync costs the same for one
+// append as for a hundred, so those who come while one runs share the next (group
+// commit).
 func (l *Log) flushTo(offset int64) error {
-	if err := l.offline.get(); err != nil {
-		return err
+	c := &l.commit
+	c.mu.Lock()
+	for c.flushing && l.recoveryPoint.Load() < offset {
+		c.done.Wait()
 	}
-	l.maint.Lock()
-	defer l.maint.Unlock()
 	if l.recoveryPoint.Load() >= offset {
+		c.mu.Unlock()
 		return nil
 	}
-	return l.flush()
+	c.flushing = true
+	c.mu.Unlock()
+	err := l.Flush()
+	c.mu.Lock()
+	c.flushing = false
+	c.mu.Unlock()
+	c.done.Broadcast()
+	return err
 }
 
 // flush is Flush with maint held.

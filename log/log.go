@@ -40,6 +40,8 @@ type Log struct {
 	// is under way.
 	writing, syncing stopwatch
 
+	commit commit
+
 	// maint serialises what changes files behind the end. Taken before mu.
 	maint sync.Mutex
 	// trash are deleted segments whose files still exist. Guarded by maint.

@@ -29,6 +29,7 @@ func Open(o OpenOptions) (*Log, error) {
 	l.opts.Store(&o.Options)
 	l.topicID.Store(new(kafka.TopicID))
 	l.changed = sync.NewCond(&l.mu)
+	l.commit.done.L = &l.commit.mu
 	if err := l.load(); err != nil {
 		l.closeFiles()
 		return nil, fmt.Errorf("log: open %s: %w", o.Dir, err)
