@@ -43,7 +43,9 @@ func (c *fetched) count(f *fetch) {
 	c.total.Add(int64(len(f.parts)))
 	for i := range f.parts {
 		p := &f.parts[i]
-		p.data.CountSent()
+		if !f.follower {
+			p.data.CountSent()
+		}
 		if p.err == nil {
 			continue
 		}

@@ -103,6 +103,9 @@ func (f *replicas) Read(a *replica.ReadArgs) (replica.Data, error) {
 	if p.err != nil {
 		return replica.Data{}, p.err
 	}
+	if a.Follower != nil { // has no followers
+		return replica.Data{}, protocol.NotLeaderOrFollower
+	}
 	if a.Offset < 0 || a.Offset > p.offset {
 		return replica.Data{}, protocol.OffsetOutOfRange
 	}

@@ -39,8 +39,9 @@ type fetch struct {
 	from     socket.Request // without the body
 	session  *fetchsession.Fetch
 	follower bool
-	reader   replica.ReadArgs // what is the same for all partitions
-	parts    []fetchPart      // in the order of session.Partitions
+	replica  replica.FollowerArgs // if follower; its log start differs by partition
+	reader   replica.ReadArgs     // what is the same for all partitions
+	parts    []fetchPart          // in the order of session.Partitions
 	maxBytes int
 	minBytes int64
 	waiter   *purgatory.Waiter[kafka.TopicPartition]
@@ -119,14 +120,15 @@ func (f *fetch) decode(r *socket.Request) error {
 	if err := f.req.ReadFrom(r.Body); err != nil {
 		return fmt.Errorf("%w: Fetch version %d: %v", protocol.ErrMalformed, r.Version, err)
 	}
-	id := f.req.ReplicaID
+	id, epoch := f.req.ReplicaID, int64(-1)
 	if r.Version >= 15 {
-		id = f.req.ReplicaState.ID
+		id, epoch = f.req.ReplicaState.ID, f.req.ReplicaState.Epoch
 	}
 	if id < -1 {
 		return errReplicaID
 	}
 	f.follower = id >= 0
+	f.replica = replica.FollowerArgs{ID: kafka.BrokerID(id), Epoch: kafka.BrokerEpoch(epoch)}
 	return nil
 }
 
@@ -247,7 +249,7 @@ func (f *fetch) read() (size int64, complete bool) {
 		}
 		readable = true
 		f.readPart(i, left, minOne)
-		if p.err != nil || p.data.Diverging != nil {
+		if p.err != nil || p.data.Diverging != nil || p.data.Now {
 			complete = true
 		}
 		if n := p.data.Records.Length; n > 0 {
@@ -262,19 +264,22 @@ func (f *fetch) read() (size int64, complete bool) {
 // readPart reads one partition.
 func (f *fetch) readPart(i, left int, minOne bool) {
 	want, p := &f.session.Partitions[i], &f.parts[i]
-	if f.follower {
-		// No partition has this follower among its replicas.
-		p.err = protocol.NotLeaderOrFollower
-		if want.CurrentEpoch != kafka.NoLeaderEpoch {
-			p.err = protocol.UnknownLeaderEpoch
-		}
-		return
-	}
+	args := f.argsOf(p.tp, want, left, minOne)
+	p.data, p.err = f.a.opt.Replicas.Read(&args)
+}
+
+// argsOf asks for one partition. It reads f only.
+func (f *fetch) argsOf(tp kafka.TopicPartition, want *fetchsession.Partition, left int, minOne bool) replica.ReadArgs {
 	args := f.reader
-	args.TP, args.TopicID, args.Offset = p.tp, want.ID, want.Offset
+	args.TP, args.TopicID, args.Offset = tp, want.ID, want.Offset
 	args.Epoch, args.LastFetched = want.CurrentEpoch, want.LastFetchedEpoch
 	args.MaxBytes, args.MinOne = min(max(int(want.MaxBytes), 0), left), minOne
-	p.data, p.err = f.a.opt.Replicas.Read(&args)
+	if f.follower {
+		who := f.replica
+		who.LogStart = want.LogStartOffset
+		args.Follower = &who
+	}
+	return args
 }
 
 // release gives back what read found.
@@ -308,14 +313,11 @@ func (f *fetch) ready() bool {
 			continue
 		}
 		want := &f.session.Partitions[i]
-		args := f.reader
-		args.TP, args.TopicID, args.Offset = f.parts[i].tp, want.ID, want.Offset
-		args.Epoch, args.LastFetched = want.CurrentEpoch, want.LastFetchedEpoch
-		args.MaxBytes, args.MinOne = min(max(int(want.MaxBytes), 0), left), minOne
+		args := f.argsOf(f.parts[i].tp, want, left, minOne)
 		data, err := f.a.opt.Replicas.Read(&args)
 		n := data.Records.Length
 		data.Records.Release()
-		if err != nil || data.Diverging != nil {
+		if err != nil || data.Diverging != nil || data.Now {
 			return true
 		}
 		if n > 0 {
