@@ -1,6 +1,6 @@
-// Package buf keeps byte buffers for reuse, by size class. A Pool belongs to an
-// object (a server, a broker), never to a package, so that tests in a bubble
-// share nothing.
+// Package buf keeps byte buffers for reuse: small ones by size class, large ones
+// in one list of bounded size. A Pool belongs to an object (a server, a broker),
+// never to a package, so that tests in a bubble share nothing.
 //
 // Whoever takes a buffer releases it exactly once, and nobody looks at it after
 // that: in test builds its bytes are overwritten with junk, and a second
@@ -9,31 +9,51 @@ package buf
 
 import (
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"barnabas/internal/invariant"
 )
 
 const (
 	minClass = 9  // 512 B
-	maxClass = 22 // 4 MiB; larger buffers are left to the collector
+	maxClass = 16 // 64 KiB; larger buffers are in one list
 	classes  = maxClass - minClass + 1
+
+	// minLarge is the capacity of the smallest buffer in the list.
+	minLarge = 2 << maxClass
+	// maxIdle bounds the bytes of idle large buffers. They are few and large, and
+	// new ones are expensive: the system has to find and clear their pages.
+	maxIdle = 32 << 20
+	// wasteful is how many times larger than asked for a lent buffer may be.
+	wasteful = 4
+	// idleTime is how long large buffers are kept that nobody takes; up to twice
+	// as long.
+	idleTime = 30 * time.Second
 )
 
 // A Buf is a buffer on loan from a Pool. B may be sliced, appended to and
-// replaced; what its final capacity is decides the class that it returns to.
+// replaced; what its final capacity is decides where it returns to.
 type Buf struct {
 	B []byte
 
 	pool     *Pool
 	released atomic.Bool
+	round    int // Pool.round when it was released; guarded by Pool.mu
 }
 
 // Pool lends buffers. It is safe for concurrent use.
 type Pool struct {
 	classes      [classes]sync.Pool
 	hits, misses atomic.Int64
+
+	mu    sync.Mutex // guards following
+	large []*Buf     // idle; the one released last is at the end
+	idle  int        // capacity of large
+	round int        // counts idleTimes while large is not empty
+	armed bool       // a round is under way
 }
 
 // New makes an empty pool.
@@ -43,20 +63,57 @@ func New() *Pool { return new(Pool) }
 // to allocate one.
 func (p *Pool) Stats() (hits, misses int64) { return p.hits.Load(), p.misses.Load() }
 
+// Idle is how many bytes of large buffers wait to be lent.
+func (p *Pool) Idle() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.idle
+}
+
 // Get lends a buffer with len(B) == 0 and a capacity of at least n bytes.
 func (p *Pool) Get(n int) *Buf {
-	class := classFor(n)
-	if class < classes {
-		if b, _ := p.classes[class].Get().(*Buf); b != nil {
-			p.hits.Add(1)
-			b.released.Store(false)
-			b.B = b.B[:0]
-			return b
-		}
-		n = 1 << (class + minClass)
+	if b := p.GetIdle(n); b != nil {
+		return b
 	}
 	p.misses.Add(1)
-	return &Buf{B: make([]byte, 0, n), pool: p}
+	return &Buf{B: make([]byte, 0, capacityFor(n)), pool: p}
+}
+
+// GetIdle is Get if no memory need be allocated for that, else nil.
+func (p *Pool) GetIdle(n int) *Buf {
+	var b *Buf
+	if class := classFor(n); class < classes {
+		b, _ = p.classes[class].Get().(*Buf)
+	} else {
+		b = p.takeLarge(n)
+	}
+	if b == nil {
+		return nil
+	}
+	p.hits.Add(1)
+	b.released.Store(false)
+	b.B = b.B[:0]
+	return b
+}
+
+// takeLarge takes the smallest buffer that fits, and of equals the one that was
+// used last, as it may still be in the processor's cache.
+func (p *Pool) takeLarge(n int) *Buf {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	best := -1
+	for i, b := range p.large {
+		if c := cap(b.B); c >= n && c/wasteful <= n && (best < 0 || c <= cap(p.large[best].B)) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	b := p.large[best]
+	p.large = slices.Delete(p.large, best, best+1)
+	p.idle -= cap(b.B)
+	return b
 }
 
 // Release gives the buffer back. B and all that aliases it is dead from now on.
@@ -69,11 +126,54 @@ func (b *Buf) Release() {
 	invariant.Poison(b.B)
 	// The class whose every buffer this one is large enough for.
 	class := bits.Len(uint(cap(b.B))) - 1 - minClass
-	if class < 0 || class >= classes {
+	switch {
+	case class < 0:
 		b.B = nil
+	case class < classes:
+		b.pool.classes[class].Put(b)
+	default:
+		b.pool.keepLarge(b)
+	}
+}
+
+// keepLarge puts b into the list; the buffers that nobody has used for the
+// longest time go to the collector if there are too many.
+func (p *Pool) keepLarge(b *Buf) {
+	if cap(b.B) > maxIdle {
 		return
 	}
-	b.pool.classes[class].Put(b)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b.round = p.round
+	p.large = append(p.large, b)
+	p.idle += cap(b.B)
+	n := 0
+	for ; p.idle > maxIdle; n++ {
+		p.idle -= cap(p.large[n].B)
+	}
+	p.large = slices.Delete(p.large, 0, n)
+	if !p.armed {
+		p.armed = true
+		time.AfterFunc(idleTime, p.trim)
+	}
+}
+
+// trim drops the large buffers that were idle for a whole round, and begins the
+// next one if any are left.
+func (p *Pool) trim() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.large = slices.DeleteFunc(p.large, func(b *Buf) bool {
+		if b.round < p.round {
+			p.idle -= cap(b.B)
+			return true
+		}
+		return false
+	})
+	p.round++
+	if p.armed = len(p.large) > 0; p.armed {
+		time.AfterFunc(idleTime, p.trim)
+	}
 }
 
 // Grow makes room for at least n more bytes and keeps what is there. It takes a
@@ -94,4 +194,13 @@ func classFor(n int) int {
 		return 0
 	}
 	return min(bits.Len(uint(n-1))-minClass, classes)
+}
+
+// capacityFor is n rounded up: to its class, or to quarters of a power of two.
+func capacityFor(n int) int {
+	if class := classFor(n); class < classes {
+		return 1 << (class + minClass)
+	}
+	step := 1 << (bits.Len(uint(n-1)) - 3)
+	return max((n+step-1)&^(step-1), minLarge)
 }

@@ -137,7 +137,8 @@ func (f *Reader) fill(need int) error {
 }
 
 // room prepares the buffer, if one is held, for a read, and sets limit. The
-// buffer grows with what has arrived, not with what is claimed.
+// buffer grows with what has arrived, not with what is claimed; only memory that
+// the pool has to spare is lent for a claim.
 func (f *Reader) room(need int) {
 	held := f.held()
 	if held == 0 {
@@ -154,7 +155,10 @@ func (f *Reader) room(need int) {
 		f.buf.B = f.buf.B[:copy(f.buf.B[:held], f.buf.B[f.r:])]
 		f.r = 0
 	default:
-		next := f.pool.Get(want)
+		next := f.pool.GetIdle(max(need, want))
+		if next == nil {
+			next = f.pool.Get(want)
+		}
 		next.B = append(next.B, f.buf.B[f.r:]...)
 		f.buf.Release()
 		f.buf, f.r = next, 0
@@ -213,9 +217,17 @@ func (f *Reader) tryRead(fd uintptr) bool {
 	}
 }
 
-// take makes sure that there is a buffer to read into.
+// take makes sure that there is a buffer to read into, if possible one that the
+// whole frame fits if it is as large as the last one.
 func (f *Reader) take() {
-	if f.buf == nil {
-		f.buf, f.r = f.pool.Get(f.limit), 0
+	if f.buf != nil {
+		return
 	}
+	if f.hint > f.limit {
+		f.buf = f.pool.GetIdle(f.hint)
+	}
+	if f.buf == nil {
+		f.buf = f.pool.Get(f.limit)
+	}
+	f.r = 0
 }
