@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -268,7 +268,12 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(m.o.RecoveryThreads)
-	var done atomic.Int64
+	r := newRecovery(m, d, points)
+	var reporting sync.WaitGroup
+	reportCtx, stop := context.WithCancel(ctx)
+	reporting.Go(func() { r.report(reportCtx) })
+	defer reporting.Wait()
+	defer stop()
 	for _, tp := range d.found {
 		g.Go(func() error {
 			if err := ctx.Err(); err != nil {
@@ -282,7 +287,7 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 			if start, ok := starts[tp]; ok {
 				o.StartOffset = start
 			}
-			o.OnRecovery = d.progress(m, tp, &done)
+			o.OnRecovery = r.scanning(tp)
 			l, err := Open(o)
 			if err != nil {
 				return err
@@ -291,10 +296,7 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 			m.mu.Lock()
 			m.logs[tp] = managed{log: l, dir: d}
 			m.mu.Unlock()
-			n := int(done.Add(1))
-			if m.o.OnProgress != nil {
-				m.o.OnProgress(Progress{Dir: d.path, TopicPartition: tp, LogsDone: n, LogsTotal: len(d.found)})
-			}
+			r.loaded(tp)
 			return nil
 		})
 	}
@@ -302,26 +304,6 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 		return err
 	}
 	return d.initCheckpoints(m)
-}
-
-// progressStep is how many scanned bytes make a report.
-const progressStep = 64 << 20
-
-func (d *logDir) progress(m *Manager, tp kafka.TopicPartition, logs *atomic.Int64) func(done, total int64) {
-	if m.o.OnProgress == nil {
-		return nil
-	}
-	var told int64
-	return func(done, total int64) {
-		if done-told < progressStep {
-			return
-		}
-		told = done
-		m.o.OnProgress(Progress{
-			Dir: d.path, TopicPartition: tp, LogsDone: int(logs.Load()), LogsTotal: len(d.found),
-			BytesDone: done, BytesTotal: total,
-		})
-	}
 }
 
 // initCheckpoints writes those that are missing; the cleaner's is never touched

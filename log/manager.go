@@ -113,16 +113,6 @@ func (o ManagerOptions) withDefaults() ManagerOptions {
 	return o
 }
 
-// Progress of loading.
-type Progress struct {
-	Dir            string
-	TopicPartition kafka.TopicPartition
-	// LogsDone and LogsTotal count the logs of the directory.
-	LogsDone, LogsTotal int
-	// BytesDone and BytesTotal are what this log's recovery reads; 0 if nothing.
-	BytesDone, BytesTotal int64
-}
-
 // Manager holds the log directories and the logs in them. Run does what has to
 // be done in the background; without it nothing is synced but by Flush and Close.
 //
