@@ -88,7 +88,7 @@ Start one beside your ZooKeeper:   barnabas server conf/server.toml`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetCompletionCommandGroupID("look")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(
 		&cobra.Group{ID: "broker", Title: "Brokers:"},
@@ -98,12 +98,17 @@ Start one beside your ZooKeeper:   barnabas server conf/server.toml`,
 		for _, c := range commands {
 			c.GroupID = group
 			c.Version = version() // Kafka's tools all have --version
+			if c.Name() != "server" {
+				c.ValidArgsFunction = cobra.NoFileCompletions // only flags have values
+			}
 			root.AddCommand(c)
 		}
 	}
 	add("broker", t.devCommand(), t.serverCommand())
-	add("data", t.topicsCommand(), t.consoleProducerCommand(), t.consoleConsumerCommand(), t.groupsCommand())
-	add("look", t.producerPerfCommand(), t.consumerPerfCommand(), t.dumpLogCommand(), t.versionCommand())
+	add("data", t.topicsCommand(), t.consoleProducerCommand(), t.consoleConsumerCommand(), t.groupsCommand(),
+		t.getOffsetsCommand(), t.deleteRecordsCommand())
+	add("look", t.producerPerfCommand(), t.consumerPerfCommand(), t.verifiableProducerCommand(), t.verifiableConsumerCommand(),
+		t.dumpLogCommand(), t.logDirsCommand(), t.apiVersionsCommand(), t.versionCommand())
 	return root
 }
 
