@@ -142,9 +142,8 @@ func (t *tool) printOffsets(ctx context.Context, cl *kgo.Client, req *kmsg.ListO
 			}
 		}
 	}
-	slices.SortFunc(found, func(a, b kafka.TopicPartition) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
+	// As GetOffsetShell: by text, so that t-10 stands before t-2.
+	slices.SortFunc(found, func(a, b kafka.TopicPartition) int { return cmp.Compare(a.String(), b.String()) })
 	for _, tp := range found {
 		fmt.Fprintf(t.out, "%s:%d:%d\n", tp.Topic, tp.Partition, offsets[tp])
 	}

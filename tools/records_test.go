@@ -41,7 +41,7 @@ func same(t *testing.T, what, got, want string) {
 
 // TestRecordTools compares with what Apache Kafka's Java tools print.
 func TestRecordTools(t *testing.T) {
-	c := brokertest.Start(t, brokertest.Topics(brokertest.Topic{Name: "tb", Partitions: 1}, brokertest.Topic{Name: "ta", Partitions: 2}))
+	c := brokertest.Start(t, brokertest.Topics(brokertest.Topic{Name: "tb", Partitions: 1}, brokertest.Topic{Name: "ta", Partitions: 2}, brokertest.Topic{Name: "wide", Partitions: 11}))
 	out, _ := onCluster(t, c, 0, "verifiable-producer", "--topic", "tb", "--max-messages", "3", "--value-prefix", "7", "--repeating-keys", "2")
 	same(t, "verifiable-producer", out, `
 {"timestamp":N,"name":"startup_complete"}
@@ -76,7 +76,7 @@ partition: ta-0	error: org.apache.kafka.common.errors.OffsetOutOfRangeException:
 partition: tb-0	low_watermark: 1
 `)
 	for args, want := range map[string]string{
-		"":                                "ta:0:0\nta:1:0\ntb:0:3\n",
+		"":                                "ta:0:0\nta:1:0\ntb:0:3\nwide:0:0\nwide:1:0\nwide:10:0\nwide:2:0\nwide:3:0\nwide:4:0\nwide:5:0\nwide:6:0\nwide:7:0\nwide:8:0\nwide:9:0\n",
 		"--topic tb --time earliest":      "tb:0:1\n",
 		"--topic t. --partitions 1":       "ta:1:0\n",
 		"--topic-partitions tb,ta:0-1":    "ta:0:0\ntb:0:3\n",
