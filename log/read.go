@@ -20,7 +20,7 @@ type ReadResult struct {
 }
 
 // Read returns data from offset on, below the offset upTo, of at most maxBytes;
-// the last batch may be cut by that. With minOne the first batch is whole
+// the last batch may be cut by that, but seldom is. With minOne the first batch is whole
 // however large. It fails with ErrOffsetOutOfRange below the log start offset
 // and above the log end offset. While a truncation is under way it finds
 // nothing.
@@ -138,6 +138,11 @@ func (l *Log) readPlaced(p *placed, offset int64, maxBytes int, minOne bool) (re
 	if length <= 0 {
 		return res, false, nil
 	}
+	if length < p.limit-p.first.position && length > int64(p.first.size) {
+		if length, err = p.whole(length); err != nil {
+			return res, false, err
+		}
+	}
 	file, err := s.file.pin()
 	if err != nil {
 		return res, false, err
@@ -147,6 +152,20 @@ func (l *Log) readPlaced(p *placed, offset int64, maxBytes int, minOne bool) (re
 		FirstOffset:     p.first.base,
 		FirstIncomplete: length < int64(p.first.size),
 	}, false, nil
+}
+
+// whole shortens a read that its byte limit cuts to an end of a batch that the
+// index knows: readers throw a part of a batch away and ask for it again. Where
+// the index has few entries it gives up, rather than half of the data.
+func (p *placed) whole(length int64) (int64, error) {
+	e, err := p.segment.offsets.Below(p.first.position + length)
+	if err != nil {
+		return 0, err
+	}
+	if n := e.Position - p.first.position; n >= length/2 && n >= int64(p.first.size) {
+		return n, nil
+	}
+	return length, nil
 }
 
 // limit is the position where the batch that holds upTo begins, or one at or

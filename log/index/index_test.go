@@ -341,6 +341,9 @@ func compare(t *testing.T, x *index.OffsetIndex, model []index.OffsetEntry, r *r
 			continue
 		}
 		i := r.IntN(len(model))
+		if got, err := x.Below(model[i].Position); err != nil || got != model[i] {
+			t.Fatalf("Below(%d) = %+v, %v, want %+v", model[i].Position, got, err, model[i])
+		}
 		if got, ok, err := x.Above(model[i].Position); err != nil || !ok || got != model[i] {
 			t.Fatalf("Above(%d) = %+v, %v, %v, want %+v", model[i].Position, got, ok, err, model[i])
 		}

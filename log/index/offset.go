@@ -90,6 +90,13 @@ func (x *OffsetIndex) Above(position int64) (OffsetEntry, bool, error) {
 	return x.decode(at), at != nil, err
 }
 
+// Below returns the last entry whose position is ≤ position, or (base, 0): a
+// batch begins there.
+func (x *OffsetIndex) Below(position int64) (OffsetEntry, error) {
+	_, _, before, err := x.t.search(func(b []byte) bool { return x.decode(b).Position > position })
+	return x.decode(before), err
+}
+
 // Last returns the last entry, or (base, 0).
 func (x *OffsetIndex) Last() OffsetEntry {
 	x.t.mu.Lock()
