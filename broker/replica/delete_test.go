@@ -1,6 +1,9 @@
 package replica
 
 import (
+	"errors"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,4 +164,31 @@ func TestLogDirs(t *testing.T) {
 	if len(dirs) != 1 || len(dirs[0].Replicas) != 0 {
 		t.Errorf("got %+v", dirs)
 	}
+}
+
+// TestDeletionThatCannotBeKept: where the checkpoint cannot be written the
+// deletion is not answered as done, and the directory is offline.
+func TestDeletionThatCannotBeKept(t *testing.T) {
+	var broken atomic.Bool
+	m := start(t, vfs.NewFailing(vfs.NewMem(), func(op vfs.Op) error {
+		if broken.Load() && op.Kind == vfs.OpRename && strings.HasSuffix(op.New, checkpoint.LogStartFile) {
+			return errors.New("no more disk")
+		}
+		return nil
+	}))
+	become(t, m, leading(0, self))
+	if _, err := m.Append(tp, records(t, 4), 1, log.Client); err != nil {
+		t.Fatal(err)
+	}
+	broken.Store(true)
+	d := deleteOne(t, m, tp, 2, time.Minute)
+	wantCode(t, d.Err, protocol.KafkaStorageError)
+	if d.LowWatermark != -1 {
+		t.Errorf("low watermark %d", d.LowWatermark)
+	}
+	if dirs := m.LogDirs(nil); dirs[0].Err == nil || len(dirs[0].Replicas) != 0 {
+		t.Errorf("got %+v", dirs)
+	}
+	_, err := m.Producers(tp)
+	wantCode(t, err, protocol.KafkaStorageError)
 }
