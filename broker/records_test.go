@@ -91,7 +91,7 @@ func TestDescribeProducers(t *testing.T) {
 	c.produce("pr", 0, 2, &batch.Producer{ID: 9, Epoch: 1})
 	req := kmsg.NewPtrDescribeProducersRequest()
 	rt := kmsg.NewDescribeProducersRequestTopic()
-	rt.Topic, rt.Partitions = "pr", []int32{0, 9}
+	rt.Topic, rt.Partitions = "pr", []int32{0, 9, 0}
 	req.Topics = append(req.Topics, rt)
 	parts := c.do(req, 0).(*kmsg.DescribeProducersResponse).Topics[0].Partitions
 	if parts[0].ErrorCode != 0 || len(parts[0].ActiveProducers) != 1 {
@@ -101,6 +101,7 @@ func TestDescribeProducers(t *testing.T) {
 	eq(t, "producer", fmt.Sprintf("id %d epoch %d sequence %d coordinator %d transaction %d", p.ProducerID, p.ProducerEpoch, p.LastSequence, p.CoordinatorEpoch, p.CurrentTxnStartOffset),
 		"id 9 epoch 1 sequence 1 coordinator -1 transaction -1")
 	eq(t, "unknown partition", fmt.Sprintf("%d, %d producers, %s", parts[1].ErrorCode, len(parts[1].ActiveProducers), str(parts[1].ErrorMessage)), "3, 0 producers, "+str(nil))
+	eq(t, "named again", fmt.Sprintf("%d, %d producers", parts[2].ErrorCode, len(parts[2].ActiveProducers)), "42, 0 producers")
 }
 
 func TestDescribeLogDirs(t *testing.T) {

@@ -14,10 +14,10 @@ const largeBody = 16 << 10
 // maxLarge is how many large requests are served at a time.
 const maxLarge = 2
 
-// waitsForOthers reports whether the answer waits for what other clients send,
-// so that it may not hold a place that they need.
+// waitsForOthers reports whether the answer waits for what other clients or
+// brokers send, so that it may not hold a place that they need.
 func waitsForOthers(key int16) bool {
-	return key == protocol.KeyJoinGroup || key == protocol.KeySyncGroup
+	return key == protocol.KeyJoinGroup || key == protocol.KeySyncGroup || key == protocol.KeyDeleteRecords
 }
 
 // enter takes a place if the request is large; leave gives it back. The error is
