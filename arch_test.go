@@ -37,6 +37,7 @@ var floors = map[string]int{
 	"broker": 2, "controller/plan": 2, "controller/detector": 2, "client": 2,
 
 	"broker/api": 3, "controller": 3,
+	"broker/isr": 3, // takes broker/replica's proposals
 
 	brokerItself: 4, "internal/testcluster": 4,
 

@@ -22,3 +22,37 @@ type CreatedTopic struct {
 	// Err is nil if the topic was made, or would be; its code is in its chain.
 	Err error
 }
+
+// ISRChange is what a leader asks of the controller: another ISR for one
+// partition.
+type ISRChange struct {
+	// TopicID names the topic; where it is zero (AlterPartition before version 2)
+	// the name does.
+	TopicID kafka.TopicID
+	TP      kafka.TopicPartition
+	// LeaderEpoch and PartitionEpoch are of the state that the change is made to.
+	LeaderEpoch    kafka.LeaderEpoch
+	PartitionEpoch kafka.PartitionEpoch
+	ISR            []ISRMember
+	// Recovering: the leader has not recovered yet from an unclean election.
+	Recovering bool
+}
+
+// ISRMember is a broker of an ISR, with the registration that the leader saw it
+// fetch under (KIP-903); -1 if unknown.
+type ISRMember struct {
+	ID    kafka.BrokerID
+	Epoch kafka.BrokerEpoch
+}
+
+// ISRResult is what became of an ISRChange. It is a receipt: the state itself
+// arrives by the log.
+type ISRResult struct {
+	Leader         kafka.BrokerID
+	LeaderEpoch    kafka.LeaderEpoch
+	ISR            []kafka.BrokerID
+	Recovering     bool
+	PartitionEpoch kafka.PartitionEpoch
+	// Err is nil if the state is as was asked; its code is in its chain.
+	Err error
+}
