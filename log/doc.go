@@ -14,8 +14,16 @@
 // sync, except those of the small leader-epoch file. Log.maint, taken before mu,
 // serialises what changes files behind the end: syncing, sealing, truncating,
 // deleting, snapshots, closing; it is held over fsync. Reads take mu only to find
-// their segment, and hold a reference on it afterwards: its file stays open
-// until the last reference goes. Offsets are published as atomics.
+// their segment, and hold a reference on it afterwards; while they hold it pinned
+// its file stays open. Files that nobody needs are closed where there are many
+// (dataFile, fileCache). Offsets are published as atomics.
+//
+// Disks. Where one is nearly full, clients are refused (ErrNoRoom) and nothing
+// else is; where it is full, what finds no room is refused and tried again later,
+// and only what leaves a file in doubt takes the directory offline. A write or
+// sync that does not end takes it offline too (ErrStalled): a check for that
+// stands before every lock that such a one may hold. docs/disks.md is the
+// operator's view.
 //
 // Durability. The recovery point is the offset below which everything (data,
 // indexes, snapshots, names) is known to be synced. Recovery trusts what is

@@ -353,8 +353,11 @@ type DirStatus struct {
 	Logs int
 	// Bytes are the sizes of its logs.
 	Bytes int64
-	// Usage is zero if the directory is offline.
+	// Usage is zero if the directory is offline. While Run runs it is up to a
+	// second old, so that a disk that does not answer keeps nobody waiting.
 	Usage vfs.Usage
+	// Full says that clients are refused for want of room.
+	Full bool
 }
 
 // OpenFiles counts the descriptors of segments.
@@ -370,11 +373,14 @@ func (m *Manager) Dirs() []DirStatus {
 			st.Bytes += l.Size()
 		}
 		if st.Err == nil {
-			usage, err := m.o.FS.Usage(d.path)
-			if err != nil {
+			st.Full = d.room.low.Load()
+			if seen := d.room.usage.Load(); seen != nil {
+				st.Usage = *seen
+			} else if usage, err := m.o.FS.Usage(d.path); err != nil {
 				st.Err = d.fail(m, err)
+			} else {
+				st.Usage = usage
 			}
-			st.Usage = usage
 		}
 		out[i] = st
 	}

@@ -19,6 +19,8 @@ type room struct {
 	// 0 asked is signalled.
 	left  atomic.Int64
 	asked chan struct{}
+	// usage is what was seen last, nil before Run.
+	usage atomic.Pointer[vfs.Usage]
 }
 
 // note counts appended bytes.
@@ -51,6 +53,7 @@ func (o *ManagerOptions) minFree(u vfs.Usage) int64 {
 func (d *logDir) roomLoop(ctx context.Context, m *Manager) {
 	t := time.NewTicker(roomInterval)
 	defer t.Stop()
+	defer d.room.usage.Store(nil)
 	for {
 		d.checkRoom(m)
 		select {
@@ -72,6 +75,7 @@ func (d *logDir) checkRoom(m *Manager) {
 		d.fail(m, err)
 		return
 	}
+	d.room.usage.Store(&u)
 	keep := m.o.minFree(u)
 	was := d.room.low.Load()
 	low := u.Free < keep || was && u.Free <= keep+keep/10

@@ -35,6 +35,13 @@ func (m *Manager) Collect(p *metrics.Page) {
 	each("barnabas_log_directory_size_bytes", "Size of the disk of a log directory.", func(d *DirStatus) (int64, bool) {
 		return int64(d.Usage.Total), d.Err == nil
 	})
+	each("barnabas_log_directory_full", "1 where producers are refused because the disk of a log directory is nearly full.", func(d *DirStatus) (int64, bool) {
+		if d.Full {
+			return 1, true
+		}
+		return 0, d.Err == nil
+	})
+	p.Gauge("barnabas_log_open_segments", "Segment files that are open.", int64(m.OpenFiles()))
 	p.Family("kafka_log_logflushstats_logflushrateandtimems", metrics.SummaryKind, "Milliseconds of flushes of a log.")
 	p.Summary(&m.flushes, 1000)
 }
