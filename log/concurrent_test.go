@@ -17,7 +17,9 @@ func TestConcurrent(t *testing.T) {
 	o := testOptions()
 	o.SegmentBytes, o.RetentionAge, o.RetentionBytes = 2000, -1, 20_000
 	o.FileDeleteDelay = 0
-	l := openTest(t, vfs.OS, o, func(oo *OpenOptions) { oo.Dir = t.TempDir() + "/t-0" })
+	l := openTest(t, vfs.OS, o, func(oo *OpenOptions) {
+		oo.Dir, oo.files = t.TempDir()+"/t-0", &fileCache{limit: 1} // as few descriptors as may be
+	})
 	done := make(chan struct{})
 	var readers, writers sync.WaitGroup
 	for w := range 2 {

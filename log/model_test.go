@@ -31,7 +31,7 @@ func TestModel(t *testing.T) {
 				r.o = testOptions()
 				r.o.SegmentBytes = segment
 				r.m = model{values: map[int64]string{}, seq: map[int64]int32{}}
-				r.l = openTest(t, r.fs, r.o, func(o *OpenOptions) { o.ProducerIDExpiration = 1 << 62 })
+				r.l = openTest(t, r.fs, r.o, func(o *OpenOptions) { o.ProducerIDExpiration, o.files = 1<<62, &fileCache{limit: 1} })
 				for i := range 250 {
 					r.step(i)
 				}
@@ -242,6 +242,7 @@ func (r *modelRun) restart(clean bool) {
 	}
 	r.l = openTest(r.t, r.fs, r.o, func(o *OpenOptions) {
 		o.Clean, o.RecoveryPoint, o.StartOffset, o.ProducerIDExpiration = clean, point, r.m.start, 1<<62
+		o.files = &fileCache{limit: 1}
 	})
 	r.l.SetHighWatermark(r.m.end)
 	if after := r.l.ActiveProducers(); r.m.end > r.m.start && !slices.Equal(before, after) {
