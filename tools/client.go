@@ -14,13 +14,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"barnabas/client"
 	"barnabas/conf"
+	"barnabas/zkpaths/session"
 )
 
 // clientFlags is what every client command has: where to connect, and
 // properties in Kafka's names.
 type clientFlags struct {
 	bootstrap  string
+	zookeeper  string // finds the brokers instead
 	configFile string
 	properties []string // key=value, stronger than the file
 }
@@ -65,16 +68,9 @@ func (t *tool) connect(ctx context.Context, f *clientFlags, props map[string]str
 	for _, k := range unknown {
 		fmt.Fprintf(t.err, "barnabas: the property %s is not used by this tool\n", k)
 	}
-	servers := f.bootstrap
-	if servers == "" {
-		servers = props["bootstrap.servers"]
-	}
-	if servers == "" {
-		servers = defaultBootstrap
-	}
-	cl, err := kgo.NewClient(slices.Concat(opts, []kgo.Opt{kgo.SeedBrokers(strings.Split(servers, ",")...)}, more)...)
+	cl, servers, err := f.newClient(ctx, props, append(opts, more...))
 	if err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
 	ping, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -86,6 +82,31 @@ func (t *tool) connect(ctx context.Context, f *clientFlags, props map[string]str
 		return nil, fmt.Errorf("no broker answers at %s: %w\nIs one running there? --bootstrap-server says where to look; \"barnabas dev\" starts one", servers, err)
 	}
 	return cl, nil
+}
+
+// newClient makes a client of the brokers that the flags name, or that ZooKeeper
+// has; servers says where it looks.
+func (f *clientFlags) newClient(ctx context.Context, props map[string]string, opts []kgo.Opt) (cl *kgo.Client, servers string, err error) {
+	if f.zookeeper != "" {
+		if f.bootstrap != "" {
+			return nil, "", usagef("--zookeeper finds the brokers; leave --bootstrap-server out")
+		}
+		cl, err = client.New(ctx, client.Options{ZooKeeper: f.zookeeper}, opts...)
+		if errors.Is(err, client.ErrNoBroker) || errors.Is(err, session.ErrNoNode) {
+			err = fmt.Errorf("%w\nDo host, port and path equal the brokers' zookeeper.connect?", err)
+		}
+		return cl, "the addresses that ZooKeeper has", err
+	}
+	if servers = f.bootstrap; servers == "" {
+		servers = props["bootstrap.servers"]
+	}
+	if servers == "" {
+		servers = defaultBootstrap
+	}
+	if cl, err = kgo.NewClient(append(opts, kgo.SeedBrokers(strings.Split(servers, ",")...))...); err != nil {
+		return nil, "", usageError{err}
+	}
+	return cl, servers, nil
 }
 
 // clientOptions maps Kafka's client configs to franz-go's; unknown are those

@@ -24,6 +24,7 @@ func (t *tool) consoleProducerCommand() *cobra.Command {
 		Long:  "Send each line of standard input as a record.\nFlags are those of kafka-console-producer.sh.",
 		Example: `  echo hello | barnabas console-producer --topic greetings
   barnabas console-producer --topic orders --property parse.key=true --property key.separator=: < orders.txt
+  echo hello | barnabas console-producer --zookeeper zk1:2181,zk2:2181/kafka --topic greetings
   barnabas console-producer --topic t --property parse.headers=true    # header:value,header:value<TAB>text`,
 		Args: func(_ *cobra.Command, args []string) error {
 			// kafka-console-producer.sh takes the codec behind a blank.
@@ -71,6 +72,7 @@ func (t *tool) consoleProducerCommand() *cobra.Command {
 	f.register(cmd, "producer.config")
 	p := cmd.Flags()
 	p.StringVar(&topic, "topic", "", "the topic to send to")
+	p.StringVar(&f.zookeeper, "zookeeper", "", "find the brokers in ZooKeeper, host:port,host:port/chroot, instead of by --bootstrap-server")
 	p.StringVar(&brokerList, "broker-list", "", "old name of --bootstrap-server")
 	p.StringArrayVar(&f.properties, "producer-property", nil, "a producer config, key=value; may be repeated")
 	p.StringArrayVar(&reader, "property", nil, "how lines are read, key=value: parse.key, key.separator, parse.headers, headers.delimiter, headers.separator, headers.key.separator, null.marker, ignore.error")

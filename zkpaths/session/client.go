@@ -38,7 +38,7 @@ type Client struct {
 }
 
 // Open connects to a ZooKeeper ensemble and makes the chroot if it is not
-// there. The error after ConnectTimeout names the servers and what to check.
+// there (see KeepChroot). The error after ConnectTimeout names the servers and what to check.
 func Open(ctx context.Context, o Options) (*Client, error) {
 	servers, chroot, err := ParseConnect(o.Connect)
 	if err != nil {
@@ -122,8 +122,11 @@ func (c *Client) makeChroot(ctx context.Context) error {
 		ok, _, err := conn.Exists(c.chroot)
 		return ok, err
 	})
-	if err != nil || ok {
+	switch {
+	case err != nil || ok:
 		return err
+	case c.opts.KeepChroot:
+		return fmt.Errorf("session: the chroot %s: %w", c.chroot, ErrNoNode)
 	}
 	if _, err := c.createAllAbs(ctx, c.chroot, nil, Persistent); err != nil && !errors.Is(err, ErrNodeExists) {
 		return fmt.Errorf("session: making the chroot: %w", err)

@@ -16,6 +16,9 @@ type Options struct {
 	// Connect is host:port,host:port/chroot, as in zookeeper.connect. A port
 	// left out is 2181; the chroot is written once, after the last host.
 	Connect string
+	// KeepChroot: Open fails with ErrNoNode if the chroot is not there, instead of
+	// making it. For those who only read: a misspelled chroot is theirs.
+	KeepChroot bool
 	// Timeout is the session timeout asked for; the servers may grant another
 	// (SessionTimeout tells). Default 18 s.
 	Timeout time.Duration
