@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"barnabas/protocol"
@@ -19,17 +20,24 @@ const (
 	// evictAfter protects a session that was used or made a shorter time ago
 	// (min.incremental.fetch.session.eviction.ms).
 	evictAfter = 120 * time.Second
+
+	// maxPartitions bounds the partitions of all sessions together, which take
+	// some 350 bytes each. Apache Kafka bounds only the sessions.
+	maxPartitions = 1 << 19
 )
 
 // Cache holds the sessions. It is safe for concurrent use.
 type Cache struct {
 	shards []*shard
 	span   int32 // ids of a shard: i*span … (i+1)*span - 1
+	limit  int64 // of partitions
+	total  atomic.Int64
 }
 
 type shard struct {
 	slots       int
 	first, last int32 // ids
+	total       *atomic.Int64
 
 	mu       sync.Mutex // guards following, and fields of session
 	sessions map[int32]*session
@@ -38,9 +46,9 @@ type shard struct {
 // New makes a cache for at most so many sessions; 0 or less: none are made.
 func New(slots int) *Cache {
 	n := max(1, min(maxShards, slots))
-	c := &Cache{span: math.MaxInt32 / int32(n)}
+	c := &Cache{span: math.MaxInt32 / int32(n), limit: maxPartitions}
 	for i := range int32(n) {
-		s := &shard{slots: max(slots, 0) / n, first: max(1, i*c.span), last: (i+1)*c.span - 1, sessions: make(map[int32]*session)}
+		s := &shard{slots: max(slots, 0) / n, first: max(1, i*c.span), last: (i+1)*c.span - 1, total: &c.total, sessions: make(map[int32]*session)}
 		if int(i) < max(slots, 0)%n {
 			s.slots++
 		}
@@ -113,6 +121,12 @@ func (c *Cache) Begin(now time.Time, r *Request, buf []Partition) *Fetch {
 	}
 	if f.Err != protocol.None {
 		s.mu.Unlock()
+		return f
+	}
+	if c.full(len(r.Partitions)) && c.full(s.newLocked(r.Partitions)) {
+		s.mu.Unlock()
+		c.remove(s.id)
+		f.Err = protocol.FetchSessionIDNotFound // the client goes on by a full request
 		return f
 	}
 	for i := range r.Partitions {
@@ -232,7 +246,24 @@ func (c *Cache) remove(id int32) {
 func (s *shard) removeLocked(id int32) {
 	if old := s.sessions[id]; old != nil {
 		old.gone = true
+		s.total.Add(-int64(old.size))
 		delete(s.sessions, id)
+	}
+}
+
+// full reports whether the sessions may not have so many partitions more.
+func (c *Cache) full(more int) bool { return more > 0 && c.total.Load()+int64(more) > c.limit }
+
+// sweep removes the sessions that nobody has used for a while.
+func (c *Cache) sweep(now time.Time) {
+	for _, s := range c.shards {
+		s.mu.Lock()
+		for id, x := range s.sessions {
+			if now.Sub(x.used) > evictAfter {
+				s.removeLocked(id)
+			}
+		}
+		s.mu.Unlock()
 	}
 }
 
@@ -241,6 +272,11 @@ func (s *shard) removeLocked(id int32) {
 func (c *Cache) create(now time.Time, f *Fetch, found []Found) int32 {
 	s := c.shards[rand.IntN(len(c.shards))]
 	n := len(f.Partitions)
+	if c.full(n) {
+		if c.sweep(now); c.full(n) {
+			return 0
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.sessions) >= s.slots && !s.evictLocked(now, f.req.Follower, n) {
@@ -276,6 +312,7 @@ func (s *shard) touch(x *session, size int, now time.Time) {
 // enough, and a consumer's by followers at once.
 func (s *shard) touchLocked(x *session, size int, now time.Time) {
 	old := now.Sub(x.created) > evictAfter
+	s.total.Add(int64(size - x.size))
 	x.used, x.size = now, size
 	x.evictByFollower, x.evictByAnyone = !x.follower || old, old
 }

@@ -72,6 +72,17 @@ func (s *session) setLocked(p Partition) *cached {
 	return c
 }
 
+// newLocked counts the partitions that are not in the session yet.
+func (s *session) newLocked(ps []Partition) int {
+	n := 0
+	for i := range ps {
+		if s.parts[ps[i].Key] == nil {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *session) removeLocked(k Key) {
 	if c := s.parts[k]; c != nil {
 		delete(s.parts, k)
