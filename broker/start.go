@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -316,7 +317,8 @@ func (b *Broker) serve(context.Context) error {
 // elections.
 func (b *Broker) register(ctx context.Context) error {
 	b.run("the controller", b.control.Run)
-	if _, err := b.registrar.Register(ctx); err != nil {
+	epoch, err := b.registrar.Register(ctx)
+	if err != nil {
 		return err
 	}
 	if b.logs.Crashed() {
@@ -325,7 +327,29 @@ func (b *Broker) register(ctx context.Context) error {
 		}
 	}
 	b.run("the registration", b.registrar.Run)
+	b.settle(ctx, epoch)
 	return nil
+}
+
+// settleWait bounds how long a start waits to lead; a cluster whose controller has
+// just died takes longer, and then clients are told to come back.
+const settleWait = 5 * time.Second
+
+// settle waits until the controller has told of this broker's birth and the
+// partitions that it leads are served.
+func (b *Broker) settle(ctx context.Context, epoch kafka.BrokerEpoch) {
+	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	defer cancel()
+	err := b.metadata.WaitFor(ctx, func(im *cluster.Image) bool {
+		self := im.Broker(b.id)
+		return self != nil && self.Epoch == epoch
+	})
+	if err == nil {
+		err = b.replicas.AwaitLed(ctx)
+	}
+	if err != nil {
+		b.logger.Warn("started, but not all partitions of this broker are served yet", "error", err)
+	}
 }
 
 // advertised is what clients are told, with ports that were 0 and hosts that

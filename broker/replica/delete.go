@@ -156,13 +156,11 @@ func (m *Manager) deleted(d *deletion) (bool, Deleted) {
 	if err != nil {
 		return true, Deleted{LowWatermark: -1, Err: err}
 	}
-	for _, r := range d.p.state.Replicas {
-		if r == m.self || im == nil || im.Broker(r) == nil {
-			continue
-		}
-		// A live replica of which no log start offset is known.
-		return false, Deleted{LowWatermark: -1}
-	}
 	low := l.StartOffset()
+	for id, r := range d.p.remotes { // -1 until its first fetch
+		if im != nil && im.Broker(id) != nil {
+			low = min(low, r.start)
+		}
+	}
 	return low >= d.offset, Deleted{LowWatermark: low}
 }

@@ -97,7 +97,7 @@ func (p *Partition) advanceLocked() bool {
 }
 
 // followedLocked notes a follower's fetch from offset, answered while this log
-// ended at end. It reports whether the high watermark moved, and returns the
+// ended at end. It reports whether others must look again, and returns the
 // proposal to let the follower in, if it is to be made.
 func (p *Partition) followedLocked(id kafka.BrokerID, epoch kafka.BrokerEpoch, offset, start, end int64) (moved bool, ask *Proposal) {
 	r, now := p.remotes[id], time.Now()
@@ -107,8 +107,9 @@ func (p *Partition) followedLocked(id kafka.BrokerID, epoch kafka.BrokerEpoch, o
 	case offset >= r.endThen && r.end >= 0:
 		r.caughtUp = r.fetched
 	}
+	started := start > r.start
 	r.end, r.start, r.epoch, r.fetched, r.endThen = offset, start, epoch, now, end
-	moved = p.advanceLocked()
+	moved = p.advanceLocked() || started // who waits for a deletion looks at starts
 	r.toldHighWatermark = p.log.HighWatermark()
 	if slices.Contains(p.state.ISR, id) || p.proposed != nil || offset < p.log.HighWatermark() || offset < p.epochStart || !p.m.alive(id) {
 		return moved, nil

@@ -245,6 +245,29 @@ func (m *Manager) AwaitLeading(ctx context.Context, tps []kafka.TopicPartition) 
 			mine = append(mine, tp)
 		}
 	}
+	return m.awaitLed(ctx, mine)
+}
+
+// AwaitLed is AwaitLeading for all partitions that the newest image says this
+// broker leads.
+func (m *Manager) AwaitLed(ctx context.Context) error {
+	im := m.queue.newest()
+	if im == nil {
+		return nil
+	}
+	var mine []kafka.TopicPartition
+	for t := range im.Topics() {
+		for i, p := range t.Partitions {
+			if p != nil && p.Leader == m.self {
+				mine = append(mine, kafka.TopicPartition{Topic: t.Name, Partition: int32(i)})
+			}
+		}
+	}
+	return m.awaitLed(ctx, mine)
+}
+
+// awaitLed waits until this broker serves partitions as their leader.
+func (m *Manager) awaitLed(ctx context.Context, mine []kafka.TopicPartition) error {
 	if len(mine) == 0 {
 		return nil
 	}
