@@ -81,6 +81,7 @@ func (a *API) listOffset(c *Call, req *kmsg.ListOffsetsRequest, topic string, p 
 		Timestamp: p.Timestamp,
 		Isolation: replica.Isolation(req.IsolationLevel),
 		Debug:     req.ReplicaID == debugReplica,
+		Follower:  req.ReplicaID >= 0,
 	}
 	if c.Version == 0 {
 		offsets, err := a.opt.Offsets.LegacyOffsets(q, int(min(max(p.MaxNumOffsets, 0), maxLegacyOffsets)))

@@ -182,6 +182,9 @@ type OffsetQuery struct {
 	Isolation Isolation
 	// Debug lets any replica answer (replica id -2).
 	Debug bool
+	// Follower is set for the question of a replica, to which the log's end is
+	// latest: cut back to a high watermark, it would lose what is committed.
+	Follower bool
 }
 
 // Special timestamps of ListOffsets.
@@ -210,6 +213,9 @@ func (m *Manager) Offset(q *OffsetQuery) (OffsetAnswer, error) {
 	end := l.HighWatermark()
 	if q.Isolation == ReadCommitted {
 		end = l.LastStableOffset()
+	}
+	if q.Follower {
+		end, fresh = l.EndOffset(), false
 	}
 	none := OffsetAnswer{Offset: -1, Timestamp: -1, Epoch: kafka.NoLeaderEpoch}
 	switch q.Timestamp {
