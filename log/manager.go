@@ -302,7 +302,27 @@ func (m *Manager) Delete(tp kafka.TopicPartition, reason string) error {
 	}
 	m.o.Logger.Info("log deleted", "partition", tp.String(), "why", reason, "renamed", name)
 	d.buryLater(name, time.Now().Add(m.o.DirDeleteDelay))
+	m.dropCache(name)
 	return nil
+}
+
+// dropCache gives back the memory that caches the segments in a deleted log's
+// directory, long before the files go. It does what it can: without it the memory
+// comes back with the files.
+func (m *Manager) dropCache(dir string) {
+	names, err := m.o.FS.List(dir)
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if path.Ext(name) != logSuffix {
+			continue
+		}
+		if f, err := m.o.FS.Open(path.Join(dir, name)); err == nil {
+			vfs.DropCache(f)
+			_ = f.Close() // read only
+		}
+	}
 }
 
 // SetAside takes the log of a partition out of use and keeps its files, under a

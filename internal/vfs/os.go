@@ -96,6 +96,16 @@ func (osFS) Usage(dir string) (Usage, error) {
 	return Usage{Total: int64(s.Blocks) * s.Bsize, Free: int64(s.Bavail) * s.Bsize}, nil
 }
 
+// DropCache tells the operating system that nobody will read f again, so that the
+// memory that caches it is free for others. What is not written to the disk yet
+// stays. Files that have no descriptor ignore it.
+func DropCache(f File) {
+	if o, ok := OSFile(f); ok {
+		// A hint: there is nothing to do if it is not taken.
+		_ = unix.Fadvise(int(o.Fd()), 0, 0, unix.FADV_DONTNEED)
+	}
+}
+
 // OSFile returns the descriptor behind f, for sendfile. It reports false for
 // files that have none. The caller must not close it, nor move its position.
 func OSFile(f File) (*os.File, bool) {

@@ -312,3 +312,28 @@ func TestTornWrite(t *testing.T) {
 		t.Errorf("%d bytes, %q", n, read(m, "/f"))
 	}
 }
+
+// TestDropCache: it is a hint, what was written is still there.
+func TestDropCache(t *testing.T) {
+	for _, fs := range []vfs.FS{vfs.OS, vfs.NewMem()} {
+		dir := t.TempDir()
+		if err := fs.MkdirAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		f, err := fs.Create(dir + "/file")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte("written"), 0); err != nil {
+			t.Fatal(err)
+		}
+		vfs.DropCache(f)
+		got := make([]byte, 7)
+		if _, err := f.ReadAt(got, 0); err != nil || string(got) != "written" {
+			t.Errorf("read %q, %v", got, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
