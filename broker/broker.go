@@ -12,6 +12,7 @@ import (
 	"barnabas/broker/admin"
 	"barnabas/broker/api"
 	"barnabas/broker/dynamic"
+	"barnabas/broker/forward"
 	"barnabas/broker/group"
 	"barnabas/broker/metadata"
 	"barnabas/broker/producerid"
@@ -61,6 +62,7 @@ type Broker struct {
 	groups    *group.Coordinator
 	finder    *group.Finder
 	admin     *admin.Admin
+	forward   *forward.Forwarder
 	dynamic   *dynamic.Watcher
 	ids       *producerid.Allocator
 	api       *api.API

@@ -13,6 +13,7 @@ import (
 	"barnabas/broker/admin"
 	"barnabas/broker/api"
 	"barnabas/broker/dynamic"
+	"barnabas/broker/forward"
 	"barnabas/broker/group"
 	"barnabas/broker/metadata"
 	"barnabas/broker/producerid"
@@ -245,13 +246,14 @@ func (b *Broker) buildDynamic(ctx context.Context) error {
 }
 
 func (b *Broker) buildAdmin() {
+	b.forward = forward.New(forward.Options{Self: b.id, Image: b.metadata.Current, Local: b.control})
 	b.admin = admin.New(b.ctx, admin.Options{
-		Controller: b.control, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor, AwaitLeading: b.replicas.AwaitLeading,
+		Controller: b.control, Elsewhere: b.forward, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor, AwaitLeading: b.replicas.AwaitLeading,
 		Config: b.config.Load, Logger: b.logger,
 	})
 	b.ids = producerid.New(b.ctx, func(ctx context.Context) (int64, int64, error) {
 		epoch, _ := b.registrar.Epoch()
-		return b.control.AllocateProducerIDs(ctx, b.id, epoch)
+		return b.forward.AllocateProducerIDs(ctx, epoch)
 	})
 }
 
@@ -288,7 +290,7 @@ func (b *Broker) buildAPI() {
 	b.api = api.New(api.Options{
 		Logger: b.logger, BrokerID: b.id, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor,
 		Replicas: b.replicas, Fetches: b.replicas.Fetches(), Offsets: b.replicas, Records: b.replicas, ProducerIDs: b.ids,
-		Groups: b.groups, Coordinators: b.finder, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs,
+		Groups: b.groups, Coordinators: b.finder, Controller: b.control, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs,
 		FetchMaxBytes: c.FetchMaxBytes, FetchSessionSlots: c.FetchSessionSlots,
 	})
 }

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"barnabas/cluster"
+	"barnabas/controller/plan"
 	"barnabas/internal/kafka"
 	"barnabas/internal/pulse"
 	"barnabas/protocol"
@@ -66,6 +67,7 @@ type Controller struct {
 	meta  Metadata
 	log   *slog.Logger
 	queue queue
+	isr   isrCalls
 	epoch atomic.Int32 // of the reign, 0 if none; for others to look at
 	pulse pulse.Pulse  // of Run
 	stats stats
@@ -284,6 +286,7 @@ func (c *Controller) leave() {
 	for _, cmd := range c.queue.drainCommands() {
 		cmd.preempt()
 	}
+	c.answerISRs(plan.ISRAnswer{Err: ErrNotController})
 	if r == nil || c.zk.SessionID() != r.session {
 		return
 	}

@@ -14,6 +14,7 @@ type stats struct {
 	elections metrics.Histogram // looks at the registrations, with the elections that follow
 	topics    metrics.Histogram // looks at topics
 	deletions metrics.Histogram // looks at topics to delete
+	isrs      metrics.Histogram // batches of ISR changes
 }
 
 // timeOf is where the time of a look is counted; nil: nowhere.
@@ -90,6 +91,7 @@ func (c *Controller) collectLoop(p *metrics.Page) {
 	}{
 		{"kafka_controller_controllereventmanager_eventqueuetimems", "Milliseconds that calls wait for the controller's loop.", &c.stats.queueTime},
 		{"kafka_controller_controllerstats_leaderelectionrateandtimems", "Milliseconds of looks at registrations and the elections that follow.", &c.stats.elections},
+		{"kafka_controller_controllerstats_isrchangerateandtimems", "Milliseconds of batches of ISR changes.", &c.stats.isrs},
 		{"kafka_controller_controllerstats_topicchangerateandtimems", "Milliseconds of looks at topics.", &c.stats.topics},
 		{"kafka_controller_controllerstats_topicdeletionrateandtimems", "Milliseconds of looks at topics to delete.", &c.stats.deletions},
 	} {

@@ -35,10 +35,18 @@ type Controller interface {
 	AddPartitions(ctx context.Context, topic string, total int32, assignment [][]kafka.BrokerID, validateOnly bool) error
 }
 
-// Options are the rooms that admin asks; all are required.
+// Elsewhere asks the controller wherever it is; *forward.Forwarder is it.
+type Elsewhere interface {
+	CreateTopics(ctx context.Context, topics []cluster.NewTopic) []cluster.CreatedTopic
+}
+
+// Options are the rooms that admin asks; all but Elsewhere are required.
 type Options struct {
 	Controller Controller
-	Image      func() *cluster.Image
+	// Elsewhere makes topics that somebody asked for before they existed while
+	// another broker is the controller. Nil: that is left to the other one.
+	Elsewhere Elsewhere
+	Image     func() *cluster.Image
 	// AwaitImage waits until the image fulfils a condition or ctx ends.
 	AwaitImage func(ctx context.Context, until func(*cluster.Image) bool) error
 	// AwaitLeading waits until this broker serves all those of the partitions that

@@ -74,12 +74,12 @@ func (a *Admin) AutoCreate(ctx context.Context, topic string) error {
 	defer leave()
 	// At start, somebody may ask before the election is over.
 	err := a.o.AwaitImage(ctx, func(im *cluster.Image) bool { return im.LiveController() != kafka.NoBroker })
-	if err != nil || !a.o.Controller.Active() {
+	if err != nil || !a.o.Controller.Active() && a.o.Elsewhere == nil {
 		return protocol.LeaderNotAvailable
 	}
 	if a.o.Image().Topic(topic) == nil {
 		spec := a.autoSpec(topic)
-		got := a.CreateTopics(ctx, []TopicSpec{spec}, autoCreateWait, false)[0]
+		got := a.createAnywhere(ctx, &spec)
 		switch protocol.CodeOf(got.Err) {
 		case protocol.None:
 			a.o.Logger.Info("topic created because it was asked for", "topic", topic, "partitions", got.Partitions, "replication", got.ReplicationFactor)
@@ -95,6 +95,24 @@ func (a *Admin) AutoCreate(ctx context.Context, topic string) error {
 		return protocol.LeaderNotAvailable
 	}
 	return nil
+}
+
+// createAnywhere makes a topic here or, by a request to the controller, there,
+// and waits until it is served. Its defaults are this broker's, as in Apache
+// Kafka.
+func (a *Admin) createAnywhere(ctx context.Context, spec *TopicSpec) cluster.CreatedTopic {
+	if a.o.Controller.Active() {
+		return a.CreateTopics(ctx, []TopicSpec{*spec}, autoCreateWait, false)[0]
+	}
+	t, err := a.permit(spec, false)
+	if err != nil {
+		return cluster.CreatedTopic{Err: err}
+	}
+	made := a.o.Elsewhere.CreateTopics(ctx, []cluster.NewTopic{t})[0]
+	if made.Err == nil {
+		made.Err = timedOut(a.awaitTopics(ctx, []string{t.Name}))
+	}
+	return made
 }
 
 // AutoCreateSoon is AutoCreate for a caller who does not wait. It does nothing

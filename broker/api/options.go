@@ -45,6 +45,8 @@ type Options struct {
 	ProducerIDs ProducerIDs
 	// Config is the configuration in force, with what was changed dynamically.
 	Config func() *conf.Config
+	// Controller is this broker's, elected or not; other brokers ask it.
+	Controller Controller
 	// Topics makes, extends and deletes topics.
 	Topics Topics
 	// Groups coordinates consumer groups; Coordinators finds who does.

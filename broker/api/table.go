@@ -36,7 +36,9 @@ func table() []entry {
 		{protocol.KeyDescribeConfigs, 0, 4, adapt(kmsg.NewPtrDescribeConfigsRequest, (*API).describeConfigs)},
 		{protocol.KeyDescribeLogDirs, 0, 4, adapt(kmsg.NewPtrDescribeLogDirsRequest, (*API).describeLogDirs)},
 		{protocol.KeyCreatePartitions, 0, 3, adapt(kmsg.NewPtrCreatePartitionsRequest, (*API).createPartitions)},
+		{protocol.KeyAlterPartition, 0, 3, adapt(kmsg.NewPtrAlterPartitionRequest, (*API).alterPartition)},
 		{protocol.KeyDescribeCluster, 0, 1, adapt(kmsg.NewPtrDescribeClusterRequest, (*API).describeCluster)},
 		{protocol.KeyDescribeProducers, 0, 0, adapt(kmsg.NewPtrDescribeProducersRequest, (*API).describeProducers)},
+		{protocol.KeyAllocateProducerIDs, 0, 0, adapt(kmsg.NewPtrAllocateProducerIDsRequest, (*API).allocateProducerIDs)},
 	}
 }

@@ -39,6 +39,10 @@ type script struct {
 //	                 leaderless=(partition:version,...) as written by hand
 //	load, announce   what was written after load is told to the log
 //	settle           elects; argument skip=NAME
+//	isr LEADER...    each line asks its leader's change: "t-0 le=0 pe=0 [recovering] 1 2@epoch",
+//	                 all leaders together; "?" is an unknown topic id, "name:" asks by
+//	                 name; arguments epoch=n (of the leaders), skip=NAME
+//	stopping ID      the broker is about to stop
 //	place            nodes=1,2:rack,... from, count, rf, start, shift
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -92,6 +96,11 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		f.Unreadable = d.HasArg("unreadable")
 		f.States = s.foundStates(d, f.Name)
 		return s.carryOut(s.ctl.Adopt(s.im, f, d.HasArg("repair")))
+	case "isr":
+		return s.alter(t, d)
+	case "stopping":
+		id, _ := strconv.Atoi(d.CmdArgs[0].Key)
+		return s.carryOut([]Step{{Brokers: []cluster.EntryBroker{entryBroker(s.live[kafka.BrokerID(id)], true)}}})
 	case "place":
 		return place(t, d)
 	}
