@@ -177,6 +177,9 @@ func (b *Broker) stop(why error) {
 			}
 		}
 		b.health.Startup().Stopping()
+		if b.replicas != nil { // long polls are answered, not waited for
+			b.replicas.Fetches().Close()
+		}
 		if b.server != nil {
 			keep("the listeners", b.server.Close())
 		}

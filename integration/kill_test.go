@@ -146,10 +146,15 @@ func readAll(t *testing.T, b *broker, topic string, partitions int32) []*kgo.Rec
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	ends, err := kadm.NewClient(b.client()).ListEndOffsets(ctx, topic)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var ends kadm.ListedOffsets
+	eventually(t, 20*time.Second, "the ends of "+topic, func() (err error) {
+		c := b.client()
+		defer c.Close()
+		if ends, err = kadm.NewClient(c).ListEndOffsets(ctx, topic); err == nil {
+			err = ends.Error()
+		}
+		return err
+	})
 	starts := map[int32]kgo.Offset{}
 	left := 0
 	for p := range partitions {
@@ -162,7 +167,8 @@ func readAll(t *testing.T, b *broker, topic string, partitions int32) []*kgo.Rec
 			left++
 		}
 	}
-	c := b.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts}))
+	c := b.client(kgo.FetchMaxWait(500*time.Millisecond), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts}))
+	defer c.Close()
 	var records []*kgo.Record
 	for left > 0 {
 		fetches := c.PollFetches(ctx)

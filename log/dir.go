@@ -75,6 +75,9 @@ func (d *logDir) fail(m *Manager, err error) error {
 	if errors.Is(err, ErrOffline) {
 		return err
 	}
+	if vfs.NoDescriptor(err) {
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
+	}
 	if d.failure.set(err) {
 		m.o.Logger.Error("log directory failed", "dir", d.path, "err", err)
 		d.announce(m, err)

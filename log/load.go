@@ -260,8 +260,8 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 		m.o.Logger.Warn("log start offsets unreadable: logs begin at their first segment", "dir", d.path, "err", err)
 	}
 	watermarks, err := d.readOffsets(m, checkpoint.HighWatermarkFile)
-	if err != nil {
-		return err
+	if err != nil { // leaders find them anew
+		m.o.Logger.Warn("high watermarks unreadable: they begin at the log start offsets", "dir", d.path, "err", err)
 	}
 	for _, name := range d.dead {
 		d.buryLater(path.Join(d.path, name), time.Now().Add(m.o.DirDeleteDelay))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
 	"barnabas/log/batch"
 	"barnabas/log/checkpoint"
 	"barnabas/log/index"
@@ -88,6 +89,9 @@ func (f *failure) get() error {
 func (l *Log) failIf(err error) error {
 	if err == nil || errors.Is(err, ErrOffline) || errors.Is(err, ErrNoRoom) {
 		return err
+	}
+	if vfs.NoDescriptor(err) {
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	if l.offline.set(err) {
 		l.logger.Error("log directory failed", "dir", l.o.Dir, "err", err)

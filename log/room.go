@@ -99,7 +99,7 @@ func (l *Log) failUnlessFull(err error) error {
 		return l.failIf(err)
 	}
 	if !l.o.room.low.Swap(true) {
-		l.logger.Warn("disk full: producers are refused until there is room", "dir", l.o.Dir, "err", err)
+		l.logger.Warn("disk full, or no descriptor left: producers are refused until there is room", "dir", l.o.Dir, "err", err)
 	}
 	return fmt.Errorf("%w: %w", ErrNoRoom, err)
 }

@@ -235,3 +235,35 @@ func fill(t *testing.T, l *Log, disk *smallDisk) (acked int) {
 	t.Fatal("the disk does not get full")
 	return 0
 }
+
+// A process that has no descriptor left must not give up its directories for it.
+func TestNoDescriptorTakesNothingOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		short := false
+		fs := vfs.NewFailing(vfs.NewMem(), func(op vfs.Op) error {
+			if short && (op.Kind == vfs.OpOpen || op.Kind == vfs.OpCreate || op.Kind == vfs.OpSyncDir) {
+				return syscall.EMFILE
+			}
+			return nil
+		})
+		m, stop := running(t, fs, func(o *ManagerOptions) { o.Dirs = []string{"/a"} })
+		l, err := m.GetOrCreate(part(0), [16]byte{1}, true)
+		must(t, err)
+		appendTest(t, l, 1, "before")
+		short = true
+		if _, err := m.GetOrCreate(part(1), [16]byte{2}, true); !errors.Is(err, ErrNoRoom) || errors.Is(err, ErrOffline) {
+			t.Errorf("got %v, want ErrNoRoom", err)
+		}
+		time.Sleep(2 * time.Minute) // checkpoints and flushes
+		synctest.Wait()
+		short = false
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := m.Dirs()[0].Err; err != nil {
+			t.Errorf("the directory is offline: %v", err)
+		}
+		appendTest(t, l, 1, "after")
+		stop()
+		must(t, m.Close())
+	})
+}

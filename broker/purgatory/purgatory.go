@@ -37,6 +37,7 @@ const shards = 32
 type Purgatory[K comparable] struct {
 	seed   maphash.Seed
 	size   atomic.Int64
+	closed atomic.Bool
 	shards [shards]shard[K]
 }
 
@@ -98,7 +99,30 @@ func (p *Purgatory[K]) Park(keys []K, wait time.Duration, ready func() bool, don
 	}
 	w.mu.Unlock()
 	w.check()
+	if p.closed.Load() {
+		w.end(TimedOut)
+	}
 	return w
+}
+
+// Close ends all waiters as if their time were over, and from now on each that
+// is parked.
+func (p *Purgatory[K]) Close() {
+	p.closed.Store(true)
+	for i := range p.shards {
+		s := &p.shards[i]
+		var left []*Waiter[K]
+		s.mu.Lock()
+		for _, head := range s.lists {
+			for e := head.next; e != head; e = e.next {
+				left = append(left, e.w)
+			}
+		}
+		s.mu.Unlock()
+		for _, w := range left {
+			w.end(TimedOut)
+		}
+	}
 }
 
 // Wake asks the conditions of all waiters under key again.

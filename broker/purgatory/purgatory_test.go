@@ -36,6 +36,26 @@ func TestParkIsFulfilledByAWake(t *testing.T) {
 	})
 }
 
+// A long poll must not hold up a shutdown.
+func TestCloseEndsAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New[string]()
+		got := make(chan Outcome, 2)
+		park := func() {
+			p.Park([]string{"a", "b"}, time.Hour, func() bool { return false }, func(o Outcome) { got <- o })
+		}
+		park()
+		p.Close()
+		park()
+		for range 2 {
+			if o := <-got; o != TimedOut {
+				t.Errorf("outcome %v, want TimedOut", o)
+			}
+		}
+		assertEmpty(t, p)
+	})
+}
+
 func TestParkTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New[string]()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"barnabas/cluster"
 	"barnabas/internal/kafka"
@@ -191,6 +192,9 @@ func (m *Manager) move(tp kafka.TopicPartition, im *cluster.Image) {
 	s.MinISR, o = m.topicOptions(t.Config)
 	if err := m.Become(tp, s, o); err != nil {
 		m.logger.Error("partition is not available here", "partition", tp.String(), "leader_epoch", int32(s.LeaderEpoch), "error", err)
+		if errors.Is(err, log.ErrNoRoom) { // it may pass
+			time.AfterFunc(time.Second, func() { m.queue.again([]kafka.TopicPartition{tp}) })
+		}
 	}
 }
 

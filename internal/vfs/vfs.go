@@ -101,8 +101,15 @@ var ErrLocked = errors.New("vfs: locked by another process")
 var ErrSync = errors.New("vfs: sync failed")
 
 // NoSpace tells whether err says that a write or a new name found no room (disk
-// or quota). What had been there is unchanged then; of a write, a part may have
-// been done. A failed Sync is never that.
+// or quota), or an opening no free descriptor: a shortage that may pass, not a
+// disk that is broken. What had been there is unchanged then; of a write, a part
+// may have been done. A failed Sync is never that.
 func NoSpace(err error) bool {
-	return (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && !errors.Is(err, ErrSync)
+	return (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && !errors.Is(err, ErrSync) || NoDescriptor(err)
+}
+
+// NoDescriptor tells whether err says that a file could not be opened because
+// the process, or the machine, has too many open: it was not touched.
+func NoDescriptor(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }

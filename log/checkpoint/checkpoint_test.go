@@ -182,7 +182,7 @@ func TestCorruptText(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	for _, text := range []string{"version=2\n", "version=x\n", "broker.id=-3\n", "broker.id=a\n", "version=1\nnode.id=99999999999\n"} {
+	for _, text := range []string{"garbage\x00\xff", "version=2\n", "version=x\n", "broker.id=-3\n", "broker.id=a\n", "version=1\nnode.id=99999999999\n"} {
 		if _, err := checkpoint.DecodeMeta("f", []byte(text)); !errors.Is(err, checkpoint.ErrCorrupt) {
 			t.Errorf("%q: %v", text, err)
 		}

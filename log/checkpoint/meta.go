@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +42,10 @@ func DecodeMeta(name string, data []byte) (Meta, error) {
 	p, err := loader.LoadBytes(data)
 	if err != nil {
 		return bad("%v", err)
+	}
+	known := func(key string) bool { _, ok := p.Get(key); return ok }
+	if p.Len() > 0 && !slices.ContainsFunc([]string{"version", "broker.id", "node.id", "cluster.id", "directory.id"}, known) {
+		return bad("it has none of the keys of a meta.properties")
 	}
 	m := Meta{BrokerID: kafka.NoBroker, ClusterID: p.GetString("cluster.id", ""), DirectoryID: p.GetString("directory.id", "")}
 	if m.Version, err = strconv.Atoi(p.GetString("version", "0")); err != nil || m.Version < 0 || m.Version > 1 {
