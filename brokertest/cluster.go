@@ -168,12 +168,28 @@ func (c *Cluster) running() []string {
 }
 
 // settle returns when each broker that runs knows that all those do, and no
-// others, and knows a controller.
+// others, and there is a controller that does what it is asked.
 func (c *Cluster) settle(ctx context.Context) error {
-	for _, addr := range c.running() {
+	addrs := c.running()
+	for _, addr := range addrs {
 		if err := c.knowsAll(ctx, addr); err != nil {
 			return fmt.Errorf("brokertest: broker at %s: waiting until it knows the cluster: %w", addr, err)
 		}
+	}
+	if len(addrs) == 0 {
+		return nil
+	}
+	cl, err := c.client(addrs, kgo.RetryBackoffFn(func(int) time.Duration { return 2 * time.Millisecond }), kgo.RetryTimeout(patience),
+		kgo.RequestRetries(int(patience/(2*time.Millisecond))))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	// The client asks again while a controller is not ready (NOT_CONTROLLER).
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Topics, req.ValidateOnly = []kmsg.CreateTopicsRequestTopic{kmsg.NewCreateTopicsRequestTopic()}, true
+	if _, err := req.RequestWith(ctx, cl); err != nil {
+		return fmt.Errorf("brokertest: waiting for the controller: %w", err)
 	}
 	return nil
 }

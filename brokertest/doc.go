@@ -8,8 +8,8 @@
 //		...
 //	}
 //
-// Measured by BenchmarkStart on 2 cores, start and end together: one broker 6 ms,
-// on disk 12 ms, three brokers 10 ms.
+// Measured by BenchmarkStart on 2 busy cores, start and end together: one broker
+// 6 to 11 ms, on disk 12 to 24 ms, three brokers 10 to 16 ms.
 //
 // Data are in memory unless OnDisk is given. A broker can be stopped, killed and
 // restarted (Broker.Stop, Kill, Restart); it keeps its data and its port.
