@@ -12,8 +12,10 @@ import (
 	"barnabas/broker/admin"
 	"barnabas/broker/api"
 	"barnabas/broker/dynamic"
+	"barnabas/broker/follower"
 	"barnabas/broker/forward"
 	"barnabas/broker/group"
+	"barnabas/broker/isr"
 	"barnabas/broker/metadata"
 	"barnabas/broker/producerid"
 	"barnabas/broker/registration"
@@ -24,6 +26,7 @@ import (
 	"barnabas/internal/vfs"
 	"barnabas/log"
 	"barnabas/log/batch"
+	"barnabas/net/peer"
 	"barnabas/net/socket"
 	"barnabas/zkpaths/session"
 )
@@ -63,6 +66,9 @@ type Broker struct {
 	finder    *group.Finder
 	admin     *admin.Admin
 	forward   *forward.Forwarder
+	peers     *peer.Peers
+	follower  *follower.Follower
+	isr       *isr.Proposer
 	dynamic   *dynamic.Watcher
 	ids       *producerid.Allocator
 	api       *api.API
@@ -193,6 +199,9 @@ func (b *Broker) stop(why error) {
 		}
 		if b.ids != nil {
 			b.ids.Close()
+		}
+		if b.peers != nil {
+			b.peers.Close()
 		}
 		if b.zk != nil {
 			b.zk.Close() // from here on others take over

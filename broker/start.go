@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,8 +14,10 @@ import (
 	"barnabas/broker/admin"
 	"barnabas/broker/api"
 	"barnabas/broker/dynamic"
+	"barnabas/broker/follower"
 	"barnabas/broker/forward"
 	"barnabas/broker/group"
+	"barnabas/broker/isr"
 	"barnabas/broker/metadata"
 	"barnabas/broker/producerid"
 	"barnabas/broker/registration"
@@ -25,6 +28,7 @@ import (
 	"barnabas/internal/kafka"
 	"barnabas/log"
 	"barnabas/log/batch"
+	"barnabas/net/peer"
 	"barnabas/zkpaths"
 	"barnabas/zkpaths/session"
 )
@@ -162,6 +166,7 @@ func (b *Broker) identify(ctx context.Context) error {
 func (b *Broker) build(ctx context.Context) error {
 	b.buildReplicas()
 	b.buildMembership()
+	b.buildPeers()
 	if err := b.buildDynamic(ctx); err != nil {
 		return err
 	}
@@ -175,6 +180,8 @@ func (b *Broker) build(ctx context.Context) error {
 	b.run("the log directories", b.watchDirs)
 	b.run("the logs", b.logs.Run)
 	b.run("the replicas", b.replicas.Run)
+	b.run("the copying from leaders", b.follower.Run)
+	b.run("the ISR proposals", b.isr.Run)
 	b.run("the image of the cluster", b.metadata.Run)
 	select {
 	case <-b.metadata.Loaded():
@@ -184,9 +191,37 @@ func (b *Broker) build(ctx context.Context) error {
 	}
 }
 
+// buildPeers makes what speaks to other brokers: the connections, the loops that
+// copy from leaders, and the proposals to the controller.
+func (b *Broker) buildPeers() {
+	c := b.o.Config
+	b.peers = peer.New(peer.Options{
+		Dial: b.o.Dial, ClientID: "broker-" + strconv.Itoa(int(b.id)), Timeout: c.Replication.SocketTimeout, Logger: b.logger,
+		Address: func(id kafka.BrokerID) (string, bool) {
+			if other := b.metadata.Current().Broker(id); other != nil {
+				if e, ok := other.Endpoint(c.Listeners.InterBroker); ok {
+					return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))), true
+				}
+			}
+			return "", false
+		},
+	})
+	epoch := func() (kafka.BrokerEpoch, bool) { return b.registrar.Epoch() }
+	b.follower = follower.New(follower.Options{
+		Self: b.id, Epoch: epoch, Replicas: b.replicas, Peers: b.peers, Logger: b.logger,
+		FetchMinBytes: c.Replication.FetchMinBytes, FetchWaitMax: c.Replication.FetchWaitMax, Backoff: c.Replication.FetchBackoff,
+		PartitionMaxBytes: c.Replication.FetchMaxBytes, ResponseMaxBytes: c.Replication.FetchResponseMaxBytes, Fetchers: c.Replication.Fetchers,
+	})
+	b.isr = isr.New(isr.Options{
+		Self: b.id, Image: b.metadata.Current, Local: b.control, Remote: b.peers, Epoch: epoch, Refused: b.replicas.Refused, Logger: b.logger,
+	})
+}
+
 func (b *Broker) buildReplicas() {
 	b.replicas = replica.NewManager(replica.Options{
-		Self: b.id, Logs: b.logs, Logger: b.logger,
+		Self: b.id, Logs: b.logs, Logger: b.logger, LagMax: b.o.Config.Replication.LagTimeMax,
+		Propose:  func(p *replica.Proposal) { b.isr.Propose(p) },
+		OnFollow: func(f replica.Following, on bool) { b.follower.Follow(f, on) },
 		Topic: func(overrides map[string]string) (int, log.Options) {
 			t, err := b.config.Load().Topic(overrides)
 			if err != nil { // written by hand; nothing is deleted on a misunderstanding
@@ -246,7 +281,7 @@ func (b *Broker) buildDynamic(ctx context.Context) error {
 }
 
 func (b *Broker) buildAdmin() {
-	b.forward = forward.New(forward.Options{Self: b.id, Image: b.metadata.Current, Local: b.control})
+	b.forward = forward.New(forward.Options{Self: b.id, Image: b.metadata.Current, Local: b.control, Remote: b.peers})
 	b.admin = admin.New(b.ctx, admin.Options{
 		Controller: b.control, Elsewhere: b.forward, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor, AwaitLeading: b.replicas.AwaitLeading,
 		Config: b.config.Load, Logger: b.logger,
