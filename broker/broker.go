@@ -82,10 +82,11 @@ type Broker struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	once  sync.Once // guards the closing
-	ended chan struct{}
-	mu    sync.Mutex // guards err
-	err   error
+	stopping atomic.Bool // parts may end by themselves
+	once     sync.Once   // guards the closing
+	ended    chan struct{}
+	mu       sync.Mutex // guards err
+	err      error
 }
 
 // dirFailure is a log directory that went offline.
@@ -176,6 +177,7 @@ func (b *Broker) fail(err error) {
 // first.
 func (b *Broker) stop(why error) {
 	b.once.Do(func() {
+		b.stopping.Store(true)
 		err := why
 		keep := func(part string, e error) {
 			if e != nil && !errors.Is(e, context.Canceled) && err == nil {
@@ -223,7 +225,7 @@ func (b *Broker) stop(why error) {
 func (b *Broker) run(part string, f func(context.Context) error) {
 	b.wg.Go(func() {
 		err := f(b.ctx)
-		if b.ctx.Err() != nil {
+		if b.stopping.Load() || b.ctx.Err() != nil {
 			return
 		}
 		if err == nil {
