@@ -287,3 +287,27 @@ func TestAFollowerStartsOverWhereItsLeaderBegins(t *testing.T) {
 		t.Errorf("got %+v, %v", pos, err)
 	}
 }
+
+// The controller may have taken a proposal while the same state comes again, for
+// another config: the member still counts.
+func TestAProposalOutlivesTheSameState(t *testing.T) {
+	m, asked := startCluster(t)
+	s := leading(0, self)
+	s.Replicas = []kafka.BrokerID{self, 2}
+	become(t, m, s)
+	produce(t, m, 10)
+	fetch(t, m, 2, 10)
+	asked.take(t, 1, 2)
+	s.MinISR = 2
+	become(t, m, s)
+	fetch(t, m, 2, 10)
+	if n := asked.len(); n != 0 {
+		t.Errorf("%d further proposals", n)
+	}
+	p := m.Partition(tp)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.proposed) != 2 {
+		t.Errorf("the proposed ISR is %v", p.proposed)
+	}
+}

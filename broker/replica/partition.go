@@ -105,7 +105,10 @@ func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
 			return false, false, fmt.Errorf("replica: %s: leader epoch %d: %w", p.tp, s.LeaderEpoch, err)
 		}
 	}
-	p.log, p.failure, p.state, p.leading, p.proposed = l, nil, s, leading, nil
+	if fresh || s.PartitionEpoch != p.state.PartitionEpoch {
+		p.proposed = nil // else the same state has come again, and the controller may still take the proposal
+	}
+	p.log, p.failure, p.state, p.leading = l, nil, s, leading
 	if leading {
 		p.rememberLocked(fresh, time.Now())
 		p.advanceLocked()
