@@ -24,13 +24,16 @@ const (
 
 // record is the content of RecordFile.
 type record struct {
-	Version    int            `json:"version"`
-	Broker     kafka.BrokerID `json:"broker"`
-	Session    string         `json:"session"` // hex
-	MachineID  string         `json:"machine_id"`
-	BootID     string         `json:"boot_id"`
-	LockDevice uint64         `json:"lock_device"`
-	LockInode  uint64         `json:"lock_inode"`
+	Version int            `json:"version"`
+	Broker  kafka.BrokerID `json:"broker"`
+	Session string         `json:"session"` // hex
+	// Replaced is the session whose registration Session's was about to replace:
+	// a process killed in between leaves that one standing.
+	Replaced   string `json:"replaced,omitempty"` // hex
+	MachineID  string `json:"machine_id"`
+	BootID     string `json:"boot_id"`
+	LockDevice uint64 `json:"lock_device"`
+	LockInode  uint64 `json:"lock_inode"`
 }
 
 // encode adds a newline: humans read it.
@@ -75,12 +78,16 @@ func (o *Options) lockIdentity(dir string) (device, inode uint64, err error) {
 // remember writes the record of a session into every log directory, before the
 // registration: a record without a registration does no harm. Directories that
 // fail are logged; without their record the next start waits for the session.
-func (r *Registrar) remember(session int64) {
+func (r *Registrar) remember(session, replaced int64) {
+	was := ""
+	if replaced != 0 && replaced != session {
+		was = strconv.FormatUint(uint64(replaced), 16)
+	}
 	for _, dir := range r.o.LogDirs {
 		device, inode, err := r.o.lockIdentity(dir)
 		if err == nil {
 			err = vfs.WriteFileAtomic(r.o.FS, path.Join(dir, RecordFile), record{
-				Version: recordVersion, Broker: r.o.BrokerID, Session: strconv.FormatUint(uint64(session), 16),
+				Version: recordVersion, Broker: r.o.BrokerID, Session: strconv.FormatUint(uint64(session), 16), Replaced: was,
 				MachineID: r.o.MachineID, BootID: r.o.BootID, LockDevice: device, LockInode: inode,
 			}.encode())
 		}
@@ -113,7 +120,7 @@ func (r *Registrar) recorded(owner int64) error {
 		switch {
 		case rec.Broker != r.o.BrokerID:
 			return fmt.Errorf("%s is of broker %d", dir, rec.Broker)
-		case session != owner:
+		case session != owner && rec.Replaced != strconv.FormatUint(uint64(owner), 16):
 			return fmt.Errorf("%s records another session", dir)
 		case rec.LockDevice != device || rec.LockInode != inode:
 			return fmt.Errorf("%s has another lock file than the earlier process had", dir)

@@ -354,7 +354,7 @@ func (r *Registrar) create(ctx context.Context, id int64) error {
 	path := zkpaths.BrokerPath(r.o.BrokerID)
 	data, st, err := r.o.Client.Get(ctx, path)
 	if errors.Is(err, session.ErrNoNode) {
-		err = r.commit(ctx, id, r.creation(path))
+		err = r.commit(ctx, id, 0, r.creation(path))
 		if errors.Is(err, session.ErrNodeExists) {
 			return errRetry
 		}
@@ -388,15 +388,15 @@ func (r *Registrar) creation(path string) []session.Op {
 }
 
 // commit records the session and runs a transaction that ends in creation.
-func (r *Registrar) commit(ctx context.Context, id int64, ops []session.Op) error {
-	r.remember(id)
+func (r *Registrar) commit(ctx context.Context, id, replaced int64, ops []session.Op) error {
+	r.remember(id, replaced)
 	res, err := r.o.Client.Multi(ctx, ops...)
 	if err != nil {
 		return err
 	}
 	st := res[len(res)-1].Stat
 	if st.EphemeralOwner != id { // the session changed under us
-		r.remember(st.EphemeralOwner)
+		r.remember(st.EphemeralOwner, 0)
 	}
 	r.registered(st, st.EphemeralOwner)
 	return nil

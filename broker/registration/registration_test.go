@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -302,6 +305,39 @@ func TestStaleRegistrationIsReplaced(t *testing.T) {
 		}
 		if _, ok, err := n.client.Exists(t.Context(), zkpaths.ControllerPath); ok || err != nil {
 			t.Error("the dead process is still controller", ok, err)
+		}
+	})
+}
+
+// A process killed after it recorded its session and before its transaction
+// leaves the registration of the one before; the next start still proves it.
+func TestKilledBetweenRecordAndRegistration(t *testing.T) {
+	zktest.Both(t, func(t *testing.T, connect string) {
+		dirs := []string{t.TempDir()}
+		old := crash(t, connect, dirs)
+		name := filepath.Join(dirs[0], registration.RecordFile)
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := strconv.FormatUint(uint64(old.client.SessionID()), 16)
+		between := strings.Replace(string(data), `"session":"`+id+`"`, `"session":"77","replaced":"`+id+`"`, 1)
+		if between == string(data) {
+			t.Fatalf("no session %s in %s", id, data)
+		}
+		if err := os.WriteFile(name, []byte(between), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		n := start(t, connect, 1, dirs, func(o *registration.Options) { o.Endpoints = old.opts.Endpoints })
+		began := time.Now()
+		if _, err := n.reg.Register(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if data, err := os.ReadFile(name); err != nil || !strings.Contains(string(data), `"replaced":"`+id+`"`) {
+			t.Errorf("the record says %s, %v", data, err)
 		}
 	})
 }

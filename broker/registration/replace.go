@@ -52,7 +52,7 @@ func (r *Registrar) replace(ctx context.Context, id int64, st session.Stat) erro
 		ops = append(ops, more...)
 		r.log.Info("replacing the registration of our dead process", "session", fmt.Sprintf("%#x", uint64(st.EphemeralOwner)), "controllerToo", len(more) > 0)
 	}
-	err := r.commit(ctx, id, append(ops, r.creation(path)...))
+	err := r.commit(ctx, id, st.EphemeralOwner, append(ops, r.creation(path)...))
 	if errors.Is(err, session.ErrNoNode) || errors.Is(err, session.ErrBadVersion) || errors.Is(err, session.ErrNodeExists) {
 		return errRetry
 	}
