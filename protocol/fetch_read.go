@@ -65,7 +65,7 @@ func (a *FetchAnswer) Next(p *Fetched) (bool, error) {
 		if a.r.bad || a.topics == 0 {
 			if !a.r.bad && a.topics == 0 {
 				a.topics = -1
-				a.r.tags(nil)
+				a.nodes()
 			}
 			return false, a.failure()
 		}
@@ -102,15 +102,40 @@ func (a *FetchAnswer) partition(p *Fetched) {
 	r.int32() // preferred replica
 	p.Records = r.nullableBytes(true)
 	r.tags(func(tag uint32, value []byte) {
+		v := reader{b: value}
+		switch tag {
+		case 0:
+			p.Diverging = EpochEnd{Epoch: v.int32(), EndOffset: v.int64()}
+			p.Diverged = p.Diverging.Epoch >= 0 && p.Diverging.EndOffset >= 0
+		case 1: // the current leader
+			v.span(4 + 4)
+		case 2: // a snapshot's end
+			v.span(8 + 4)
+		default:
+			return
+		}
+		if v.tags(nil); v.bad {
+			r.fail()
+		}
+	})
+}
+
+// nodes skips the brokers that are named at the end of an answer.
+func (a *FetchAnswer) nodes() {
+	a.r.tags(func(tag uint32, value []byte) {
 		if tag != 0 {
 			return
 		}
-		d := reader{b: value}
-		p.Diverging = EpochEnd{Epoch: d.int32(), EndOffset: d.int64()}
-		d.tags(nil)
-		p.Diverged = p.Diverging.Epoch >= 0 && p.Diverging.EndOffset >= 0
-		if d.bad {
-			r.fail()
+		v := reader{b: value}
+		for range v.array(true, 4+1+4+1+1) {
+			v.int32()
+			v.string(true)
+			v.int32()
+			v.nullableString(true)
+			v.tags(nil)
+		}
+		if v.bad {
+			a.r.fail()
 		}
 	})
 }
