@@ -37,12 +37,12 @@ type load struct {
 }
 
 // startLoad runs writers that each send one record after the other.
-func startLoad(b *broker, topic string, writers int) *load {
+func startLoad(b *broker, topic string, writers int, opts ...kgo.Opt) *load {
 	l := &load{
-		client: b.client(kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0), kgo.DialTimeout(time.Second),
+		client: b.client(append([]kgo.Opt{kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0), kgo.DialTimeout(time.Second),
 			kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
-			kgo.MetadataMinAge(20*time.Millisecond), kgo.UnknownTopicRetries(-1),
-			kgo.RequestRetries(math.MaxInt32), kgo.RecordRetries(math.MaxInt32)),
+			kgo.MetadataMinAge(20 * time.Millisecond), kgo.UnknownTopicRetries(-1),
+			kgo.RequestRetries(math.MaxInt32), kgo.RecordRetries(math.MaxInt32)}, opts...)...),
 		stop: make(chan struct{}), acked: map[string]kgo.Record{},
 	}
 	for w := range writers {
