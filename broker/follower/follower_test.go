@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,20 +27,39 @@ type bench struct {
 	leader     *fakeLeader
 	replicas   *fakeReplicas
 	f          *Follower
-	log        bytes.Buffer
-	registered bool
-	absent     bool // the leader is not registered
+	log        logBuffer
+	registered atomic.Bool
+	absent     atomic.Bool // the leader is not registered
+}
+
+// logBuffer keeps a log. It is safe for concurrent use.
+type logBuffer struct {
+	mu sync.Mutex // guards following
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func start(t *testing.T) *bench {
-	b := &bench{t: t, leader: newFakeLeader(), replicas: &fakeReplicas{logs: map[kafka.TopicPartition]*fakeReplica{}}, registered: true}
+	b := &bench{t: t, leader: newFakeLeader(), replicas: &fakeReplicas{logs: map[kafka.TopicPartition]*fakeReplica{}}}
+	b.registered.Store(true)
 	logger := slog.New(slog.NewTextHandler(&b.log, nil))
 	b.f = New(Options{
 		Self: 1, Replicas: b.replicas, Logger: logger,
-		Epoch: func() (kafka.BrokerEpoch, bool) { return 77, b.registered },
+		Epoch: func() (kafka.BrokerEpoch, bool) { return 77, b.registered.Load() },
 		Peers: peer.New(peer.Options{
 			Dial: b.leader.dial, ClientID: "test", Timeout: 5 * time.Second,
-			Address: func(id kafka.BrokerID) (string, bool) { return "two:9092", id == 2 && !b.absent },
+			Address: func(id kafka.BrokerID) (string, bool) { return "two:9092", id == 2 && !b.absent.Load() },
 		}),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -81,6 +102,20 @@ func (b *bench) at(f replica.Following, change func(*fakeLog)) {
 func (b *bench) after(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
+}
+
+// dials is how often the leader was dialed.
+func (b *bench) dials() int {
+	b.leader.mu.Lock()
+	defer b.leader.mu.Unlock()
+	return b.leader.dials
+}
+
+// mine changes the copy of a partition.
+func (b *bench) mine(f replica.Following, change func(*fakeReplica)) {
+	b.replicas.mu.Lock()
+	defer b.replicas.mu.Unlock()
+	change(b.replicas.logs[f.TP])
 }
 
 func (b *bench) has(f replica.Following, want string) {
@@ -149,12 +184,11 @@ func TestNewPartitionDoesNotWait(t *testing.T) {
 		if d := time.Since(began); d > 0 {
 			t.Errorf("it took %v", d)
 		}
-		if b.f.Follow(c0, true); b.leader.dials != 2 {
-			t.Errorf("%d dials", b.leader.dials)
-		}
 		b.after(time.Second)
-		if b.leader.dials != 2 {
-			t.Errorf("%d dials: what is told again is no news", b.leader.dials)
+		b.f.Follow(c0, true)
+		b.after(time.Second)
+		if n := b.dials(); n != 2 {
+			t.Errorf("%d dials: what is told again is no news", n)
 		}
 	})
 }
@@ -193,16 +227,16 @@ func TestDamageIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t)
 		f := b.add("a-0", "abc", "")
-		b.replicas.mu.Lock()
-		b.replicas.logs[f.TP].fail = fmt.Errorf("copying: %w", protocol.CorruptMessage)
-		b.replicas.mu.Unlock()
+		b.mine(f, func(l *fakeReplica) { l.fail = fmt.Errorf("copying: %w", protocol.CorruptMessage) })
 		b.after(20 * time.Second)
 		if n := strings.Count(b.log.String(), "records are damaged"); n != 1 {
 			t.Errorf("said %d times:\n%s", n, b.log.String())
 		}
-		if n := b.replicas.logs[f.TP].appends; n > 40 {
-			t.Errorf("%d appends in 20 s", n)
-		}
+		b.mine(f, func(l *fakeReplica) {
+			if l.appends > 40 {
+				t.Errorf("%d appends in 20 s", l.appends)
+			}
+		})
 	})
 }
 
@@ -219,13 +253,15 @@ func TestDivergingAndOutOfRange(t *testing.T) {
 		b.has(d, "abcd")
 		b.has(long, "ab")
 		b.has(old, "     fgh")
+		b.replicas.mu.Lock()
+		defer b.replicas.mu.Unlock()
 		slices.Sort(b.replicas.done)
 		want := []string{"d-0 diverged at 2 of epoch 0", "l-0 out of range 0-2", "o-1 out of range 5-8"}
 		if !slices.Equal(b.replicas.done, want) {
 			t.Errorf("got %q", b.replicas.done)
 		}
-		if b.log.Len() > 0 {
-			t.Error(b.log.String())
+		if s := b.log.String(); s != "" {
+			t.Error(s)
 		}
 	})
 }
@@ -238,8 +274,8 @@ func TestBrokenConnections(t *testing.T) {
 		b.leader.change(func() { b.leader.down = true })
 		b.leader.hangUp()
 		b.after(30 * time.Second)
-		if b.leader.dials > 45 {
-			t.Errorf("%d dials in 30 s", b.leader.dials)
+		if n := b.dials(); n > 45 {
+			t.Errorf("%d dials in 30 s", n)
 		}
 		if n := strings.Count(b.log.String(), "copying from a leader fails"); n != 1 {
 			t.Errorf("said %d times:\n%s", n, b.log.String())
@@ -260,15 +296,16 @@ func TestBrokenConnections(t *testing.T) {
 func TestNobodyRegistered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t)
-		b.absent, b.registered = true, false
+		b.absent.Store(true)
+		b.registered.Store(false)
 		f := b.add("a-0", "abc", "")
 		b.after(5 * time.Second)
-		b.registered = true
+		b.registered.Store(true)
 		b.after(5 * time.Second)
-		if b.leader.dials != 0 {
-			t.Errorf("%d dials", b.leader.dials)
+		if n := b.dials(); n != 0 {
+			t.Errorf("%d dials", n)
 		}
-		b.absent = false
+		b.absent.Store(false)
 		b.after(2 * time.Second)
 		b.has(f, "abc")
 	})
@@ -283,9 +320,7 @@ func TestLeadersChange(t *testing.T) {
 		b.after(time.Second)
 		g := f
 		g.Leader, g.Epoch = 3, 4 // nobody knows 3
-		b.replicas.mu.Lock()
-		b.replicas.logs[f.TP].following = g
-		b.replicas.mu.Unlock()
+		b.mine(f, func(l *fakeReplica) { l.following = g })
 		b.f.Follow(g, true)
 		b.at(f, func(l *fakeLog) { l.data = "abcLATE" })
 		b.after(2 * time.Second)
@@ -304,7 +339,7 @@ func TestLeadersChange(t *testing.T) {
 		b.f.mu.Unlock()
 		g = f
 		g.Epoch = 9
-		b.replicas.logs[f.TP].following = g
+		b.mine(f, func(l *fakeReplica) { l.following = g })
 		b.f.Follow(g, true)
 		b.after(time.Second)
 		b.has(f, "abcLATE")

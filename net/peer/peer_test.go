@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,11 +199,11 @@ func TestSlow(t *testing.T) {
 			}
 			return metadata(h, body)
 		}
-		dials := 0
+		var dials atomic.Int32
 		p := New(Options{
 			Timeout: 5 * time.Second, Address: func(kafka.BrokerID) (string, bool) { return "one", true },
 			Dial: func(context.Context, string, string) (net.Conn, error) {
-				dials++
+				dials.Add(1)
 				a, b := net.Pipe()
 				go serve(b, slow)
 				return a, nil
@@ -233,8 +234,8 @@ func TestSlow(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		}
-		if d := time.Since(began); d != 5*time.Second || dials != perBroker {
-			t.Errorf("%v, %d dials", d, dials)
+		if d := time.Since(began); d != 5*time.Second || dials.Load() != perBroker {
+			t.Errorf("%v, %d dials", d, dials.Load())
 		}
 		own, err := p.Conn(t.Context(), 1)
 		if err != nil {
