@@ -28,6 +28,7 @@ import (
 	"barnabas/broker/replica"
 	"barnabas/cluster"
 	"barnabas/internal/kafka"
+	"barnabas/internal/metrics"
 	"barnabas/protocol"
 )
 
@@ -76,9 +77,15 @@ type Proposer struct {
 	wake chan struct{}
 
 	mu      sync.Mutex // guards following
-	waiting map[kafka.TopicPartition]*replica.Proposal
+	waiting map[kafka.TopicPartition]waiter
 
 	trouble string // Run's: what the log has of the present trouble
+}
+
+// waiter is a proposal that is not settled.
+type waiter struct {
+	ask   *replica.Proposal
+	since time.Time
 }
 
 // New makes a Proposer that asks nobody before Run.
@@ -86,16 +93,16 @@ func New(o Options) *Proposer {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Proposer{o: o, wake: make(chan struct{}, 1), waiting: map[kafka.TopicPartition]*replica.Proposal{}}
+	return &Proposer{o: o, wake: make(chan struct{}, 1), waiting: map[kafka.TopicPartition]waiter{}}
 }
 
 // Propose takes a proposal, in place of an older one for its partition. It never
 // waits.
 func (p *Proposer) Propose(ask *replica.Proposal) {
 	p.mu.Lock()
-	full := len(p.waiting) >= maxWaiting && p.waiting[ask.TP] == nil
+	full := len(p.waiting) >= maxWaiting && p.waiting[ask.TP].ask == nil
 	if !full {
-		p.waiting[ask.TP] = ask
+		p.waiting[ask.TP] = waiter{ask, time.Now()}
 	}
 	p.mu.Unlock()
 	if full {
@@ -113,6 +120,18 @@ func (p *Proposer) Waiting() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.waiting)
+}
+
+// Collect writes how many proposals wait, and for how long.
+func (p *Proposer) Collect(page *metrics.Page) {
+	p.mu.Lock()
+	n, oldest := len(p.waiting), time.Duration(0)
+	for _, w := range p.waiting {
+		oldest = max(oldest, time.Since(w.since))
+	}
+	p.mu.Unlock()
+	page.Gauge("barnabas_isr_proposals", "ISR changes that this broker asked the controller for and that are not answered.", int64(n))
+	page.Gauge("barnabas_isr_oldest_proposal_ms", "How long the oldest of them waits.", oldest.Milliseconds())
 }
 
 // Run asks the controller until ctx ends.
@@ -147,13 +166,13 @@ func (p *Proposer) take() []*replica.Proposal {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var batch []*replica.Proposal
-	for tp, ask := range p.waiting {
-		if !p.current(im, ask) {
+	for tp, w := range p.waiting {
+		if !p.current(im, w.ask) {
 			delete(p.waiting, tp)
 		}
 	}
-	for _, ask := range p.waiting { // in any order: those that stay unsettled do not hold up the others
-		if batch = append(batch, ask); len(batch) == maxRequest {
+	for _, w := range p.waiting { // in any order: those that stay unsettled do not hold up the others
+		if batch = append(batch, w.ask); len(batch) == maxRequest {
 			break
 		}
 	}
@@ -214,7 +233,7 @@ func (p *Proposer) ask(ctx context.Context, batch []*replica.Proposal) bool {
 func (p *Proposer) settle(ask *replica.Proposal) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiting[ask.TP] != ask {
+	if p.waiting[ask.TP].ask != ask {
 		return false
 	}
 	delete(p.waiting, ask.TP)
