@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"barnabas/broker/admin"
 	"barnabas/broker/api"
@@ -20,6 +22,7 @@ import (
 	"barnabas/broker/producerid"
 	"barnabas/broker/registration"
 	"barnabas/broker/replica"
+	"barnabas/cluster"
 	"barnabas/conf"
 	"barnabas/controller"
 	"barnabas/internal/kafka"
@@ -81,6 +84,10 @@ type Broker struct {
 	ctx    context.Context // ends when Close begins to stop what runs
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	// What makes the broker a member of the cluster ends before the rest.
+	memberCtx context.Context
+	leaving   context.CancelFunc
+	members   sync.WaitGroup
 
 	stopping atomic.Bool // parts may end by themselves
 	once     sync.Once   // guards the closing
@@ -108,6 +115,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 		failures: make(chan dirFailure, len(o.Config.Log.Dirs))}
 	b.config.Store(o.Config)
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.memberCtx, b.leaving = context.WithCancel(b.ctx)
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
@@ -185,6 +193,7 @@ func (b *Broker) stop(why error) {
 			}
 		}
 		b.health.Startup().Stopping()
+		b.leave()
 		if b.replicas != nil { // long polls are answered, not waited for
 			b.replicas.Fetches().Close()
 		}
@@ -220,12 +229,55 @@ func (b *Broker) stop(why error) {
 	<-b.ended
 }
 
+// leaveWait bounds how long a stop waits for others to lead what this broker led.
+const leaveWait = time.Second
+
+// leave takes the broker out of the cluster while it still answers, so that its
+// clients are sent to the new leaders instead of into closed connections.
+func (b *Broker) leave() {
+	b.leaving()
+	b.members.Wait()
+	if b.registrar == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, leaveWait)
+	defer cancel()
+	if err := b.registrar.Leave(ctx); err != nil {
+		b.logger.Warn("the registration could not be removed; it ends with the session", "error", err)
+		return
+	}
+	b.metadata.WaitFor(ctx, func(im *cluster.Image) bool { return len(im.Brokers()) == 0 || !leadsMovable(im, b.id) })
+}
+
+// leadsMovable reports whether a broker leads a partition that a live broker
+// could lead in its place.
+func leadsMovable(im *cluster.Image, id kafka.BrokerID) bool {
+	for t := range im.Topics() {
+		for _, p := range t.Partitions {
+			if p != nil && p.Leader == id && slices.ContainsFunc(p.ISR, func(r kafka.BrokerID) bool { return r != id && im.Alive(r) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // run starts a part that runs until the broker stops; its own end before that
 // ends the broker.
 func (b *Broker) run(part string, f func(context.Context) error) {
-	b.wg.Go(func() {
-		err := f(b.ctx)
-		if b.stopping.Load() || b.ctx.Err() != nil {
+	b.runWithin(b.ctx, &b.wg, part, f)
+}
+
+// runMember is run for what makes this broker a member of the cluster: it ends
+// first.
+func (b *Broker) runMember(part string, f func(context.Context) error) {
+	b.runWithin(b.memberCtx, &b.members, part, f)
+}
+
+func (b *Broker) runWithin(ctx context.Context, wg *sync.WaitGroup, part string, f func(context.Context) error) {
+	wg.Go(func() {
+		err := f(ctx)
+		if b.stopping.Load() || ctx.Err() != nil {
 			return
 		}
 		if err == nil {

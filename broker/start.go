@@ -353,7 +353,7 @@ func (b *Broker) serve(context.Context) error {
 // register makes the broker a member of the cluster and lets it take part in
 // elections.
 func (b *Broker) register(ctx context.Context) error {
-	b.run("the controller", b.control.Run)
+	b.runMember("the controller", b.control.Run)
 	epoch, err := b.registrar.Register(ctx)
 	if err != nil {
 		return err
@@ -363,7 +363,7 @@ func (b *Broker) register(ctx context.Context) error {
 			return err
 		}
 	}
-	b.run("the registration", b.registrar.Run)
+	b.runMember("the registration", b.registrar.Run)
 	b.settle(ctx, epoch)
 	return nil
 }

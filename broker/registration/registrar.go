@@ -111,6 +111,20 @@ func (r *Registrar) OnEvent(e session.Event) {
 	}
 }
 
+// Leave removes the registration, so that others take over at once instead of
+// when the session ends. Run must have ended.
+func (r *Registrar) Leave(ctx context.Context) error {
+	if r.epoch.Swap(0) == 0 {
+		return nil
+	}
+	r.o.OnLost()
+	err := r.o.Client.Delete(ctx, zkpaths.BrokerPath(r.o.BrokerID), r.version)
+	if errors.Is(err, session.ErrNoNode) || errors.Is(err, session.ErrBadVersion) { // not ours any more
+		return nil
+	}
+	return err
+}
+
 // SessionChanged is to be called with what session.Options.OnState tells; it
 // never blocks. An expiry is a loss at once.
 func (r *Registrar) SessionChanged(session.State) {
