@@ -3,7 +3,10 @@ package socket
 import (
 	"errors"
 	"net"
+	"runtime/debug"
 	"time"
+
+	"barnabas/internal/invariant"
 )
 
 // errParkedTwice is a bug of a handler.
@@ -153,7 +156,7 @@ func (c *Conn) send() error {
 		r := c.batch[i]
 		if r.kind == replyParked {
 			slot, arrived := r.slot, r.arrived
-			r = r.pending.gather()
+			r = c.gather(r.pending)
 			r.slot, r.arrived = slot, arrived
 		}
 		c.batch[i] = r
@@ -187,6 +190,22 @@ func (c *Conn) send() error {
 		return err
 	}
 	return closing
+}
+
+// gather makes a parked reply. A panic closes the connection: a bug that one
+// client can reach must not take the broker from all others. Test builds panic.
+func (c *Conn) gather(p *Pending) (reply Reply) {
+	defer func() {
+		if invariant.Enabled {
+			return
+		}
+		if v := recover(); v != nil {
+			c.srv.opt.Logger.Error("a parked request panicked when it was answered; this is a bug",
+				"client", c.RemoteAddr().String(), "listener", c.Listener(), "panic", v, "stack", string(debug.Stack()))
+			reply = CloseConn(nil)
+		}
+	}()
+	return p.gather()
 }
 
 // dropFrom cancels the replies of the batch from the ith on, which closes the
