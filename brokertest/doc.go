@@ -14,11 +14,8 @@
 // Data are in memory unless OnDisk is given. A broker can be stopped, killed and
 // restarted (Broker.Stop, Kill, Restart); it keeps its data and its port.
 //
-// Several brokers (Brokers) are one cluster: partitions are spread over them, and
-// when a leader dies another replica is elected. Records are not copied between
-// brokers yet: after such an election the new leader does not have what the old
-// one got, a broker that was away does not come back into the ISR, and a produce
-// with acks=all to a topic of several replicas waits in vain (acks=1 does not).
+// Several brokers (Brokers) are one cluster: partitions are spread over them and
+// copied, and when a leader dies another in-sync replica is elected.
 //
 // Methods that can fail end the test by t.Fatal, so they are to be called by the
 // test's own goroutine. What needs a duration waits for the event, never longer
