@@ -240,6 +240,26 @@ func TestDamageIsSaid(t *testing.T) {
 	})
 }
 
+// TestOwnDiskRefuses: records are not fetched in vain every second, and a new
+// state is tried at once.
+func TestOwnDiskRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t)
+		f := b.add("a-0", "abc", "")
+		b.mine(f, func(l *fakeReplica) { l.fail = fmt.Errorf("copying: %w", protocol.KafkaStorageError) })
+		b.after(time.Minute)
+		b.mine(f, func(l *fakeReplica) {
+			if l.appends > 7 {
+				t.Errorf("%d appends in a minute", l.appends)
+			}
+			l.fail = nil
+		})
+		b.f.Follow(f, true)
+		b.after(time.Millisecond)
+		b.has(f, "abc")
+	})
+}
+
 func TestDivergingAndOutOfRange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t)

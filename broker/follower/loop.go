@@ -21,6 +21,9 @@ const (
 	// newsFor is how long after a new partition requests wait only newsWait at
 	// the leader, since new partitions come in swarms.
 	newsFor, newsWait = 200 * time.Millisecond, 20 * time.Millisecond
+	// diskPause is the pause of a partition that this broker's disk refuses, for
+	// which records would be fetched in vain. A new state ends it.
+	diskPause = 10 * time.Second
 	// sayEvery bounds how often the same trouble is logged.
 	sayEvery = 30 * time.Second
 	// usual is how many failures in a row belong to a change of leaders.
@@ -244,10 +247,14 @@ func (l *loop) goOn(p *part, mustMove bool) {
 	}
 }
 
-// rest takes a partition out for a time, after a failure.
+// rest takes a partition out for a time, after a failure. What the leader says
+// is a plain protocol.Error.
 func (l *loop) rest(p *part, err error) {
 	p.failures++
 	pause := l.pauseAfter(p.failures)
+	if _, leaders := err.(protocol.Error); !leaders && errors.Is(err, protocol.KafkaStorageError) {
+		pause = diskPause
+	}
 	p.until = time.Now().Add(pause)
 	l.resting = append(l.resting, p)
 	l.leaveSession(p)
