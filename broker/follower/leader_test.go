@@ -19,7 +19,7 @@ import (
 )
 
 // fakeLeader answers Fetch and ListOffsets over connections in memory. A log is
-// a string: each byte a record, its text in brackets is what a request gives.
+// a string, each byte a record.
 type fakeLeader struct {
 	mu      sync.Mutex // guards following
 	cond    *sync.Cond
