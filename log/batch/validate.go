@@ -145,7 +145,11 @@ func walkRecords(p []byte, h *Header, r *Rules) (int64, error) {
 	var refused RecordErrors
 	maxTimestamp := int64(Absent)
 	w := walker{p: p, left: h.Count}
-	for w.next() {
+	for {
+		maxTimestamp = w.skim(h.BaseTimestamp, maxTimestamp, accepted{earliest, latest, r.Compacted})
+		if !w.next() {
+			break
+		}
 		if r.Compacted && w.rec.key == nil {
 			refused.add(ErrInvalidRecord, int(w.index), noKeyMessage(r))
 		}
