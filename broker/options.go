@@ -78,7 +78,7 @@ func maxConnections(configured int) int {
 
 func socketOptions(c *conf.Config) socket.Options {
 	o := socket.Options{
-		MaxRequestBytes: c.Socket.MaxRequestBytes,
+		MaxRequestBytes: c.Socket.MaxRequestBytes, MaxQueuedBytes: maxQueuedBytes(c.Socket.QueuedMaxBytes),
 		MaxConnections:  maxConnections(c.Socket.MaxConnections), MaxPerIP: c.Socket.MaxConnectionsPerIP, MaxPerIPOverrides: c.Socket.MaxConnectionsPerIPOverrides,
 		MaxIdle: c.Socket.MaxIdle, Backlog: c.Socket.Backlog,
 		SendBuffer: c.Socket.SendBufferBytes, ReceiveBuffer: c.Socket.ReceiveBufferBytes,

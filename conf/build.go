@@ -143,6 +143,7 @@ func (b *builder) socket(o *Socket) {
 		MaxIdle:             b.ms("connections.max.idle.ms"),
 	}
 	o.MaxConnectionsPerIPOverrides = b.ipOverrides()
+	o.Listeners = b.listenerLimits()
 	if o.MaxConnectionsPerIP == 0 && len(o.MaxConnectionsPerIPOverrides) == 0 {
 		b.contradiction("max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.")
 	}
@@ -153,6 +154,31 @@ func (b *builder) socket(o *Socket) {
 	if idle >= 0 && delay >= idle {
 		b.contradiction("connection.failed.authentication.delay.ms=%d should always be less than connections.max.idle.ms=%d to prevent failed authentication responses from timing out", delay, idle)
 	}
+}
+
+// listenerLimits reads the limits under listener.name.<listener>.
+func (b *builder) listenerLimits() map[string]ListenerLimits {
+	out := map[string]ListenerLimits{}
+	for name, v := range b.values {
+		rest, ok := strings.CutPrefix(name, listenerPrefix)
+		listener, key, found := strings.Cut(rest, ".")
+		n, isInt := v.(int64)
+		if !ok || !found || !isInt || key != "max.connections" && key != "max.connection.creation.rate" {
+			continue
+		}
+		listener = strings.ToUpper(listener)
+		l, there := out[listener]
+		if !there {
+			l = ListenerLimits{-1, -1}
+		}
+		if key == "max.connections" {
+			l.MaxConnections = int(n)
+		} else {
+			l.MaxCreationRate = int(n)
+		}
+		out[listener] = l
+	}
+	return out
 }
 
 // ipOverrides reads host:count,host:count.

@@ -102,7 +102,14 @@ type Socket struct {
 	MaxCreationRate                     int           // accepted connections per second
 	QueuedMaxBytes                      int64         // memory for requests that are read; <= 0: no bound
 	MaxIdle                             time.Duration // negative: for ever
+	// Listeners holds the limits of listeners that have their own, by name in
+	// upper case.
+	Listeners map[string]ListenerLimits
 }
+
+// ListenerLimits are the limits of one listener, beside those of the broker; -1
+// where it has none of its own.
+type ListenerLimits struct{ MaxConnections, MaxCreationRate int }
 
 // ZooKeeper is where coordination lives.
 type ZooKeeper struct {

@@ -40,6 +40,11 @@ type Reader struct {
 	r    int      // buf.B[r:] is unread
 	hint int      // size of the last frame
 
+	claim    *claim // nil without a budget
+	claimed  bool   // claim may hold something
+	arriving bool   // the claim knows that a frame arrives
+	progress bool   // see Progress
+
 	// Of the read under way.
 	limit   int // read at most so many bytes
 	n       int
@@ -57,6 +62,30 @@ func NewReader(conn net.Conn, pool *buf.Pool, max int) *Reader {
 		}
 	}
 	return f
+}
+
+// Share makes the reader take its memory from b. When done ends it waits no
+// more; evict is called, by any goroutine, to close the connection of a frame
+// that is too slow (see ErrSlow). It is called before the first Next.
+func (f *Reader) Share(b *Budget, done <-chan struct{}, evict func(error)) {
+	f.claim = &claim{b: b, done: done, evict: evict, wake: make(chan struct{}, 1)}
+}
+
+// Complete says that the last frame waits for nothing that its peer has to do.
+// Until then it may be too slow, see ErrSlow.
+func (f *Reader) Complete() {
+	if f.arriving {
+		f.claim.complete()
+		f.arriving = false
+	}
+}
+
+// Progress reports whether bytes have arrived, or memory was waited for, since
+// it was asked last. A read deadline may pass though the peer was busy.
+func (f *Reader) Progress() bool {
+	p := f.progress
+	f.progress = false
+	return p
 }
 
 // Next returns the next frame without its prefix, valid until the next call of
@@ -92,8 +121,7 @@ func (f *Reader) Buffered() bool {
 // already.
 func (f *Reader) Release() {
 	if f.buf != nil && f.held() == 0 {
-		f.buf.Release()
-		f.buf, f.r = nil, 0
+		f.Close()
 	}
 }
 
@@ -103,6 +131,20 @@ func (f *Reader) Close() {
 		f.buf.Release()
 		f.buf, f.r = nil, 0
 	}
+	if f.claimed {
+		f.claim.release()
+		f.claimed, f.arriving = false, false
+	}
+}
+
+// try claims n bytes if they are to be had at once.
+func (f *Reader) try(n int) bool {
+	if f.claim == nil || n <= exempt {
+		return true
+	}
+	ok := f.claim.try(n)
+	f.claimed, f.arriving = f.claimed || ok, f.arriving || ok
+	return ok
 }
 
 func (f *Reader) held() int {
@@ -125,7 +167,9 @@ func (f *Reader) size() (int, error) {
 func (f *Reader) fill(need int) error {
 	for f.held() < need {
 		f.Release()
-		f.room(need)
+		if err := f.room(need); err != nil {
+			return err
+		}
 		if err := f.read(); err != nil {
 			if err == io.EOF && f.held() > 0 {
 				return io.ErrUnexpectedEOF
@@ -138,12 +182,17 @@ func (f *Reader) fill(need int) error {
 
 // room prepares the buffer, if one is held, for a read, and sets limit. The
 // buffer grows with what has arrived, not with what is claimed; only memory that
-// the pool has to spare is lent for a claim.
-func (f *Reader) room(need int) {
+// the pool has to spare is lent for a claim. It waits if the budget is used up,
+// and fails if the connection ends meanwhile.
+func (f *Reader) room(need int) error {
 	held := f.held()
 	if held == 0 {
 		f.limit = min(max(firstRead, f.hint), maxFirstRead)
-		return
+		return nil
+	}
+	if f.claimed && !f.arriving {
+		f.claim.arriving(need)
+		f.arriving = true
 	}
 	want := min(need, max(held*growth, firstRead))
 	if need < exactFrom {
@@ -156,7 +205,14 @@ func (f *Reader) room(need int) {
 		f.r = 0
 	default:
 		next := f.pool.GetIdle(max(need, want))
+		if next != nil && !f.try(max(need, want)) {
+			next.Release()
+			next = nil
+		}
 		if next == nil {
+			if err := f.claimFor(want, need); err != nil {
+				return err
+			}
 			next = f.pool.Get(want)
 		}
 		next.B = append(next.B, f.buf.B[f.r:]...)
@@ -167,6 +223,17 @@ func (f *Reader) room(need int) {
 	if need >= exactFrom {
 		f.limit = min(f.limit, need-held)
 	}
+	return nil
+}
+
+// claimFor waits for n bytes of the budget, of a frame of need bytes.
+func (f *Reader) claimFor(n, need int) error {
+	if f.claim == nil || n <= exempt {
+		return nil
+	}
+	f.claimed, f.progress = true, true
+	f.arriving = true
+	return f.claim.get(n, need)
 }
 
 // read reads once, at least one byte.
@@ -177,6 +244,7 @@ func (f *Reader) read() error {
 		f.buf.B = f.buf.B[:len(f.buf.B)+n]
 		f.Release()
 		if n > 0 {
+			f.progress = true
 			return nil
 		}
 		return err
@@ -191,6 +259,7 @@ func (f *Reader) read() error {
 	if f.n == 0 {
 		return io.EOF
 	}
+	f.progress = true
 	return nil
 }
 
@@ -223,10 +292,13 @@ func (f *Reader) take() {
 	if f.buf != nil {
 		return
 	}
-	if f.hint > f.limit {
+	if f.hint > f.limit && f.try(f.hint) {
 		f.buf = f.pool.GetIdle(f.hint)
 	}
 	if f.buf == nil {
+		if !f.try(f.limit) {
+			f.limit = exempt
+		}
 		f.buf = f.pool.Get(f.limit)
 	}
 	f.r = 0

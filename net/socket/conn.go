@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"barnabas/net/frame"
@@ -25,6 +26,7 @@ type Conn struct {
 	ip       string // key of Server.perIP
 	ctx      context.Context
 	cancel   context.CancelFunc
+	active   atomic.Int64 // when the last request arrived, Unix nanoseconds
 
 	// Of the reader's goroutine.
 	reader   *frame.Reader
@@ -69,6 +71,8 @@ func newConn(s *Server, l *listener, id uint64, nc net.Conn, ip string) *Conn {
 	c.work.L, c.space.L = &c.mu, &c.mu
 	c.req.Conn = c
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
+	c.reader.Share(s.budget, c.ctx.Done(), c.close)
+	c.active.Store(time.Now().UnixNano())
 	return c
 }
 
@@ -113,14 +117,16 @@ func (c *Conn) serve() error {
 		if !Overlaps(h.Key) && !c.drain() {
 			return net.ErrClosed
 		}
+		c.reader.Complete()
 		r := &c.req
 		r.Key, r.Version, r.CorrelationID, r.Body = h.Key, h.Version, h.CorrelationID, body
 		if string(h.ClientID) != r.ClientID { // rare: one client, one name
 			r.ClientID = string(h.ClientID)
 		}
 		r.Arrived, r.Follower = time.Now(), false
+		c.active.Store(r.Arrived.UnixNano())
 		reply := c.srv.handler.Serve(c.ctx, r)
-		r.Body = nil
+		r.Release() // before waiting for a client that takes no replies
 		reply.slot, reply.arrived = c.served(r), r.Arrived
 		if !c.push(reply) {
 			return net.ErrClosed
@@ -134,6 +140,7 @@ func (c *Conn) next() ([]byte, error) {
 		if err := c.armIdle(false); err != nil {
 			return nil, err
 		}
+		c.reader.Progress() // what was before
 		body, err := c.reader.Next()
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return body, err
@@ -144,7 +151,7 @@ func (c *Conn) next() ([]byte, error) {
 		if draining {
 			return nil, errShutdown
 		}
-		if !busy {
+		if progress := c.reader.Progress(); !busy && !progress {
 			return nil, io.EOF // idle for too long: an ordinary end
 		}
 		if err := c.armIdle(true); err != nil {

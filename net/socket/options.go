@@ -24,6 +24,11 @@ type Options struct {
 	// MaxRequestBytes is the longest frame (socket.request.max.bytes).
 	// Default 100 MiB.
 	MaxRequestBytes int
+	// MaxQueuedBytes bounds the memory for requests of all connections that
+	// arrive or are not answered yet (queued.max.request.bytes), see
+	// frame.Budget; the first 16 KiB of each connection are not counted. At
+	// least MaxRequestBytes. Default 512 MiB.
+	MaxQueuedBytes int64
 	// MaxConnections bounds all connections together (max.connections);
 	// accepting waits for a free place. 0: unbounded.
 	MaxConnections int
@@ -62,6 +67,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.MaxRequestBytes <= 0 {
 		o.MaxRequestBytes = 100 << 20
+	}
+	if o.MaxQueuedBytes <= 0 {
+		o.MaxQueuedBytes = 512 << 20
 	}
 	if o.MaxIdle == 0 {
 		o.MaxIdle = 10 * time.Minute

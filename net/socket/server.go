@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"barnabas/internal/buf"
+	"barnabas/net/frame"
 )
 
 // Server listens and serves. New, then Listen, then Serve; Close ends it.
 type Server struct {
 	opt     Options
 	pool    *buf.Pool
+	budget  *frame.Budget
 	outs    sync.Pool // of *Out
 	handler Handler
 	log     limitedLog
@@ -37,6 +39,7 @@ type Server struct {
 // New makes a server.
 func New(o Options) *Server {
 	s := &Server{opt: o.withDefaults(), pool: buf.New(), conns: make(map[*Conn]struct{}), perIP: make(map[string]int)}
+	s.budget = frame.NewBudget(s.opt.MaxQueuedBytes, s.opt.MaxRequestBytes)
 	s.log.logger = s.opt.Logger
 	s.changed.L = &s.mu
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"barnabas/internal/metrics"
+	"barnabas/net/frame"
 	"barnabas/protocol"
 )
 
@@ -134,6 +135,9 @@ func (s *Server) Listeners() []ListenerStatus {
 	return out
 }
 
+// Memory is how the memory for requests stands.
+func (s *Server) Memory() frame.BudgetStatus { return s.budget.Status() }
+
 // Collect writes Kafka's RequestMetrics and SocketServer.
 func (s *Server) Collect(p *metrics.Page) {
 	s.collectRequests(p)
@@ -146,6 +150,11 @@ func (s *Server) Collect(p *metrics.Page) {
 	for _, l := range status {
 		p.Int(l.Refused, "listener", l.Name)
 	}
+	m := s.Memory()
+	p.Gauge("barnabas_request_memory_bytes", "Memory of requests that arrive or are not answered yet.", m.Used)
+	p.Gauge("barnabas_request_memory_limit_bytes", "Bound of that (queued.max.request.bytes).", m.Limit)
+	p.Gauge("barnabas_request_memory_waiting", "Connections that are not read until there is memory for their requests.", int64(m.Waiting))
+	p.Counter("barnabas_slow_requests_closed_total", "Connections closed because their request held memory that others waited for and arrived too slowly.", m.Evicted)
 	hits, misses := s.pool.Stats()
 	p.Counter("barnabas_buffers_reused_total", "Network buffers taken from the pool.", hits)
 	p.Counter("barnabas_buffers_made_total", "Network buffers allocated.", misses)

@@ -1,0 +1,57 @@
+package broker
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestMemoryLimit(t *testing.T) {
+	machine := memoryLimit(t.TempDir())
+	if machine <= 0 {
+		t.Fatalf("this machine has %d bytes", machine)
+	}
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  int64
+	}{
+		{"version 2, in a container", map[string]string{
+			"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "67108864\n"}, 64 << 20},
+		{"version 2, the parent has less", map[string]string{
+			"proc/self/cgroup":                   "0::/a/b\n",
+			"sys/fs/cgroup/a/b/memory.max":       "max\n",
+			"sys/fs/cgroup/a/memory.max":         "33554432\n",
+			"sys/fs/cgroup/system/b/memory.max":  "1\n",
+			"sys/fs/cgroup/a/b/memory.high":      "2\n",
+			"sys/fs/cgroup/a/b/c/memory.max":     "3\n",
+			"sys/fs/cgroup/memory/memory.limit":  "4\n",
+			"sys/fs/cgroup/cpu/a/b/memory.max":   "5\n",
+			"sys/fs/cgroup/memory/a/b/memory.ma": "6\n"}, 32 << 20},
+		{"version 1", map[string]string{
+			"proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/docker/1\n",
+			"sys/fs/cgroup/memory/memory.limit_in_bytes": "134217728\n"}, 128 << 20},
+		{"no limit", map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, machine},
+		{"garbage", map[string]string{"proc/self/cgroup": "0\n::\n\n", "sys/fs/cgroup/memory.max": "-7\n"}, machine},
+	} {
+		root := t.TempDir()
+		for name, content := range c.files {
+			file := filepath.Join(root, name)
+			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := memoryLimit(root); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+	if got := maxQueuedBytes(77); got != 77 {
+		t.Errorf("configured: %d", got)
+	}
+	if got := maxQueuedBytes(-1); got <= 0 || got > 512<<20 {
+		t.Errorf("default: %d", got)
+	}
+}
