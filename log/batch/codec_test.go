@@ -267,3 +267,85 @@ func TestLevels(t *testing.T) {
 		}
 	}
 }
+
+// goFrame is data as Go's clients compress it by LZ4: in blocks of 4 MiB.
+func goFrame(t testing.TB, data []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := lz4.NewWriter(&b)
+	if err := w.Apply(lz4.BlockSizeOption(lz4.Block4Mb)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestLZ4LargeBlocks: what a block makes is not known before; no more room is
+// made than it needs, and the limit holds in each attempt.
+func TestLZ4LargeBlocks(t *testing.T) {
+	codecs := NewCodecs(Limits{})
+	for _, size := range []int{1, 1000, 1 << 20, 5 << 20} {
+		for _, period := range []int{1, 7, 1000} { // compresses by up to 250
+			data := make([]byte, size)
+			for i := range data {
+				data[i] = byte(i % period * 37)
+			}
+			frame := goFrame(t, data)
+			for _, dst := range [][]byte{nil, make([]byte, 3, 100), make([]byte, 0, 8<<20)} {
+				got, err := codecs.Decompress(LZ4, dst, frame, size)
+				if err != nil || !bytes.Equal(got[len(dst):], data) {
+					t.Errorf("%d bytes, period %d: %d bytes, %v", size, period, len(got)-len(dst), err)
+				}
+				if _, err := codecs.Decompress(LZ4, dst, frame, size-1); size > 1 && !errors.Is(err, ErrLimit) {
+					t.Errorf("%d bytes, period %d, one too many: %v", size, period, err)
+				}
+			}
+		}
+	}
+	// A literal, and then a match at distance 0.
+	frame := append(goFrame(t, nil)[:7], 4, 0, 0, 0, 0x10, 'a', 0, 0, 0, 0, 0, 0)
+	if _, err := codecs.Decompress(LZ4, nil, frame, 0); !errors.Is(err, ErrDecompress) {
+		t.Errorf("a bad block: %v", err)
+	}
+}
+
+// BenchmarkDecompress opens 64 KiB, of which nearly half is random, into a
+// buffer that was used before and into a new one, as readers of records do.
+func BenchmarkDecompress(b *testing.B) {
+	data, random := make([]byte, 64<<10), rand.NewChaCha8([32]byte{1})
+	for i := range data {
+		if data[i] = 'a' + byte(i%7); i%12 < 5 {
+			data[i] = byte(random.Uint64())
+		}
+	}
+	codecs := NewCodecs(Limits{})
+	for codec := Gzip; codec <= Zstd; codec++ {
+		packed, err := codecs.Compress(codec, DefaultLevel, nil, data)
+		if codec == LZ4 {
+			packed = goFrame(b, data)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, reuse := range []bool{true, false} {
+			b.Run(fmt.Sprintf("%s/reuse=%v", codec, reuse), func(b *testing.B) {
+				b.ReportAllocs()
+				b.SetBytes(int64(len(data)))
+				var dst []byte
+				for b.Loop() {
+					if !reuse {
+						dst = nil
+					}
+					if dst, err = codecs.Decompress(codec, dst[:0], packed, 0); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}

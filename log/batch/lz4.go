@@ -76,21 +76,26 @@ func unlz4Block(o *opened, block []byte, raw bool, blockSize int) error {
 		o.took(copy(room, block))
 		return nil
 	}
-	// A byte of LZ4 makes at most 255.
+	// A byte of LZ4 makes at most 255, but mostly a few; and the frames of some
+	// clients allow blocks of 4 MiB whatever the size of their batches. So the
+	// first attempt is with the room that there is, or four times the block.
 	want := min(blockSize, 255*len(block))
-	room, err := o.room(min(want, o.left()))
-	if err != nil {
-		return err
-	}
-	n, err := lz4.UncompressBlock(block, room)
-	if err != nil {
-		if len(room) < want {
-			return ErrLimit
+	for size := min(want, max(4*len(block), cap(o.b)-len(o.b))); ; size = want {
+		room, err := o.room(min(size, o.left()))
+		if err != nil {
+			return err
 		}
-		return badBytes(LZ4, err)
+		n, err := lz4.UncompressBlock(block, room)
+		switch {
+		case err == nil:
+			o.took(n)
+			return nil
+		case len(room) < size:
+			return ErrLimit
+		case size == want:
+			return badBytes(LZ4, err)
+		}
 	}
-	o.took(n)
-	return nil
 }
 
 // lz4Header reads a frame's header; rest are the blocks.
