@@ -100,8 +100,8 @@ func TestAllocations(t *testing.T) {
 	}
 	req := fetchRequest(12, 0, toFetch{"a", idA, 0, 0})
 	fetch := kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)
-	if n := testing.AllocsPerRun(500, func() { exchange(t, c, fetch, in) }); n > 10 {
-		t.Errorf("a fetch without a session allocates %v times, the budget is 10", n)
+	if n := testing.AllocsPerRun(500, func() { exchange(t, c, fetch, in) }); n > 3 {
+		t.Errorf("a fetch without a session allocates %v times, the budget is 3", n)
 	}
 	first := fetchRequest(17, 0, toFetch{"a", idA, 0, 0})
 	first.SessionEpoch = 0
@@ -114,8 +114,8 @@ func TestAllocations(t *testing.T) {
 	if n := testing.AllocsPerRun(500, func() {
 		exchange(t, c, frames[epoch-1], in)
 		epoch++
-	}); n > 4 {
-		t.Errorf("a fetch within a session allocates %v times, the budget is 4", n)
+	}); n > 3 {
+		t.Errorf("a fetch within a session allocates %v times, the budget is 3", n)
 	}
 }
 

@@ -55,6 +55,8 @@ type fetch struct {
 	req       *kmsg.FetchRequest
 	wants     []fetchsession.Partition
 	forgotten []fetchsession.Key
+	buf       []fetchsession.Partition // for session.Partitions
+	args      replica.ReadArgs         // of readPart, which would allocate it
 }
 
 // fetchPart is one partition of a fetch.
@@ -78,9 +80,10 @@ func (f *fetch) put() {
 	clear(f.nodes)
 	clear(f.wants)
 	clear(f.forgotten)
+	clear(f.buf)
 	*f = fetch{
 		a: f.a, req: f.req, parts: f.parts[:0], found: f.found[:0], tell: f.tell[:0],
-		nodes: f.nodes[:0], wants: f.wants[:0], forgotten: f.forgotten[:0],
+		nodes: f.nodes[:0], wants: f.wants[:0], forgotten: f.forgotten[:0], buf: f.buf[:0],
 	}
 	// Older versions leave fields unread, so nothing may stay in them.
 	*f.req = kmsg.FetchRequest{Topics: f.req.Topics[:0], ForgottenTopics: f.req.ForgottenTopics[:0]}
@@ -159,7 +162,8 @@ func (f *fetch) begin(now time.Time) {
 	f.session = f.a.sessions.Begin(now, &fetchsession.Request{
 		SessionID: req.SessionID, Epoch: epoch, ByID: v >= 13, Follower: f.follower,
 		Partitions: f.wants, Forgotten: f.forgotten,
-	}, nil)
+	}, f.buf)
+	f.buf = f.session.Partitions // resolve may replace those, so that we keep them
 	f.maxBytes = min(max(int(req.MaxBytes), 0), f.a.opt.FetchMaxBytes)
 	f.minBytes = int64(min(int(req.MinBytes), f.maxBytes))
 	f.reader = replica.ReadArgs{Isolation: replica.ReadUncommitted}
@@ -264,8 +268,8 @@ func (f *fetch) read() (size int64, complete bool) {
 // readPart reads one partition.
 func (f *fetch) readPart(i, left int, minOne bool) {
 	want, p := &f.session.Partitions[i], &f.parts[i]
-	args := f.argsOf(p.tp, want, left, minOne)
-	p.data, p.err = f.a.opt.Replicas.Read(&args)
+	f.args = f.argsOf(p.tp, want, left, minOne)
+	p.data, p.err = f.a.opt.Replicas.Read(&f.args)
 }
 
 // argsOf asks for one partition. It reads f only.
