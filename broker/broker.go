@@ -143,8 +143,12 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 }
 
 // listen binds the listeners.
-func (b *Broker) listen(context.Context) error {
+func (b *Broker) listen(ctx context.Context) error {
 	o := socketOptions(b.o.Config)
+	var err error
+	if o.Limits, err = connectionLimits(ctx, &b.o.Config.Socket); err != nil {
+		return err
+	}
 	o.Logger, o.Listen = b.logger, b.o.Listen
 	b.server = socket.New(o)
 	return b.server.Listen()

@@ -29,7 +29,7 @@ func TestMemoryLimit(t *testing.T) {
 			"sys/fs/cgroup/cpu/a/b/memory.max":   "5\n",
 			"sys/fs/cgroup/memory/a/b/memory.ma": "6\n"}, 32 << 20},
 		{"version 1", map[string]string{
-			"proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/docker/1\n",
+			"proc/self/cgroup":                           "5:cpu,cpuacct:/x\n4:memory:/docker/1\n",
 			"sys/fs/cgroup/memory/memory.limit_in_bytes": "134217728\n"}, 128 << 20},
 		{"no limit", map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, machine},
 		{"garbage", map[string]string{"proc/self/cgroup": "0\n::\n\n", "sys/fs/cgroup/memory.max": "-7\n"}, machine},

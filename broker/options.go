@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"barnabas/conf"
 	"barnabas/log"
 	"barnabas/log/batch"
@@ -63,28 +61,16 @@ func finite(d time.Duration) time.Duration {
 	return d
 }
 
-// maxConnections leaves half of the descriptors to the logs: a broker that has
-// none left could not even roll a segment.
-func maxConnections(configured int) int {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur/2 > 1<<30 {
-		return configured
-	}
-	if half := int(limit.Cur / 2); configured <= 0 || configured > half {
-		return half
-	}
-	return configured
-}
-
 func socketOptions(c *conf.Config) socket.Options {
 	o := socket.Options{
 		MaxRequestBytes: c.Socket.MaxRequestBytes, MaxQueuedBytes: maxQueuedBytes(c.Socket.QueuedMaxBytes),
-		MaxConnections:  maxConnections(c.Socket.MaxConnections), MaxPerIP: c.Socket.MaxConnectionsPerIP, MaxPerIPOverrides: c.Socket.MaxConnectionsPerIPOverrides,
 		MaxIdle: c.Socket.MaxIdle, Backlog: c.Socket.Backlog,
 		SendBuffer: c.Socket.SendBufferBytes, ReceiveBuffer: c.Socket.ReceiveBufferBytes,
 	}
 	for _, l := range c.Listeners.Bind {
-		o.Listeners = append(o.Listeners, socket.ListenerOptions{Name: l.Name, Addr: net.JoinHostPort(l.Host, strconv.Itoa(l.Port))})
+		o.Listeners = append(o.Listeners, socket.ListenerOptions{
+			Name: l.Name, Addr: net.JoinHostPort(l.Host, strconv.Itoa(l.Port)), Protected: l.Name == c.Listeners.InterBroker,
+		})
 	}
 	return o
 }

@@ -196,7 +196,8 @@ func (b *Broker) build(ctx context.Context) error {
 func (b *Broker) buildPeers() {
 	c := b.o.Config
 	b.peers = peer.New(peer.Options{
-		Dial: b.o.Dial, ClientID: "broker-" + strconv.Itoa(int(b.id)), Timeout: c.Replication.SocketTimeout, Logger: b.logger,
+		Dial: b.o.Dial, ClientID: "broker-" + strconv.Itoa(int(b.id)), Timeout: c.Replication.SocketTimeout,
+		DialTimeout: c.Broker.ConnectTimeout, RequestTimeout: c.Broker.RequestTimeout, ReceiveBuffer: c.Replication.SocketReceiveBufferBytes, Logger: b.logger,
 		Address: func(id kafka.BrokerID) (string, bool) {
 			if other := b.metadata.Current().Broker(id); other != nil {
 				if e, ok := other.Endpoint(c.Listeners.InterBroker); ok {
@@ -271,6 +272,11 @@ func (b *Broker) buildDynamic(ctx context.Context) error {
 		OnConfig: func(c *conf.Config) {
 			b.config.Store(c)
 			b.replicas.Reconfigure()
+			limits, err := connectionLimits(b.ctx, &c.Socket)
+			if err != nil {
+				b.logger.Warn("a limit of connections is left out", "error", err)
+			}
+			b.server.SetLimits(limits)
 		},
 	})
 	b.events.add(b.dynamic.OnEvent, b.dynamic.OnState)

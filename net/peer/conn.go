@@ -31,12 +31,13 @@ type Conn struct {
 
 	out         []byte
 	correlation int32
-	used        time.Time // when it was last of use
+	timeout     time.Duration // of a request
+	used        time.Time     // when it was last of use
 	broken      bool
 }
 
 func newConn(p *Peers, broker kafka.BrokerID, addr string, conn net.Conn) *Conn {
-	return &Conn{p: p, broker: broker, addr: addr, conn: conn, in: frame.NewReader(conn, p.pool, p.o.MaxResponseBytes), used: time.Now()}
+	return &Conn{p: p, broker: broker, addr: addr, conn: conn, timeout: p.o.Timeout, in: frame.NewReader(conn, p.pool, p.o.MaxResponseBytes), used: time.Now()}
 }
 
 // Addr is where the connection leads to.
@@ -76,7 +77,7 @@ func (c *Conn) Exchange(ctx context.Context, req kmsg.Request) ([]byte, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := c.conn.SetDeadline(time.Now().Add(c.p.o.Timeout)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(c.timeout)); err != nil {
 		return nil, c.fail(ctx, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) }) // fails only if closed

@@ -47,9 +47,15 @@ type Options struct {
 	// Address is where a broker listens for brokers; false if it is not
 	// registered. It is asked before each connection and each use of one.
 	Address func(kafka.BrokerID) (addr string, ok bool)
-	// Timeout bounds a dial, and a request until its whole answer is there.
-	// Default 30 s.
+	// Timeout bounds a request on a connection of one's own until its whole
+	// answer is there (replica.socket.timeout.ms). Default 30 s.
 	Timeout time.Duration
+	// RequestTimeout bounds one of Request (request.timeout.ms), DialTimeout a
+	// dial (socket.connection.setup.timeout.ms). Default: Timeout.
+	RequestTimeout, DialTimeout time.Duration
+	// ReceiveBuffer is SO_RCVBUF of a connection of one's own, in bytes
+	// (replica.socket.receive.buffer.bytes); 0 or negative leaves the system's.
+	ReceiveBuffer int
 	// MaxResponseBytes bounds one answer. Default 256 MiB.
 	MaxResponseBytes int
 	// Logger is told, at level Debug, of connections. Default: none.
@@ -80,6 +86,12 @@ func New(o Options) *Peers {
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = 30 * time.Second
+	}
+	if o.RequestTimeout <= 0 {
+		o.RequestTimeout = o.Timeout
+	}
+	if o.DialTimeout <= 0 {
+		o.DialTimeout = o.Timeout
 	}
 	if o.MaxResponseBytes <= 0 {
 		o.MaxResponseBytes = 256 << 20
@@ -115,6 +127,7 @@ func (p *Peers) Request(ctx context.Context, broker kafka.BrokerID, req kmsg.Req
 		if c, err = p.dial(ctx, broker, addr); err != nil {
 			return nil, err
 		}
+		c.timeout = p.o.RequestTimeout
 	}
 	defer p.give(t, c)
 	return c.Request(ctx, req)
@@ -126,7 +139,16 @@ func (p *Peers) Conn(ctx context.Context, broker kafka.BrokerID) (*Conn, error) 
 	if err != nil {
 		return nil, err
 	}
-	return p.dial(ctx, broker, addr)
+	c, err := p.dial(ctx, broker, addr)
+	if err != nil {
+		return nil, err
+	}
+	if tc, ok := c.conn.(*net.TCPConn); ok && p.o.ReceiveBuffer > 0 {
+		if err := tc.SetReadBuffer(p.o.ReceiveBuffer); err != nil {
+			p.o.Logger.Debug("socket buffer", "error", err)
+		}
+	}
+	return c, nil
 }
 
 // Close closes what is idle. Requests under way end by their own; later ones
@@ -202,7 +224,7 @@ func (p *Peers) dial(ctx context.Context, broker kafka.BrokerID, addr string) (*
 	if closed {
 		return nil, ErrClosed
 	}
-	dialing, cancel := context.WithTimeout(ctx, p.o.Timeout)
+	dialing, cancel := context.WithTimeout(ctx, p.o.DialTimeout)
 	defer cancel()
 	conn, err := p.o.Dial(dialing, "tcp", addr)
 	if err != nil {

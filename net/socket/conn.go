@@ -27,6 +27,7 @@ type Conn struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	active   atomic.Int64 // when the last request arrived, Unix nanoseconds
+	leaving  bool         // is being closed to make room; guarded by Server.mu
 
 	// Of the reader's goroutine.
 	reader   *frame.Reader

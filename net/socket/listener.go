@@ -20,7 +20,8 @@ type listener struct {
 	srv  *Server
 	opt  ListenerOptions
 	ln   net.Listener
-	open int // connections; guarded by srv.mu
+	open int  // connections; guarded by srv.mu
+	rate rate // of new connections
 	accepting
 }
 
@@ -36,21 +37,13 @@ func (l *listener) accept() {
 			}
 			continue
 		}
+		// Meanwhile others may have taken the place.
+		if !l.awaitPlace() {
+			_ = nc.Close() // nothing was sent
+			return
+		}
 		l.start(nc)
 	}
-}
-
-// awaitPlace waits until another connection is allowed. It reports false when
-// the server closes.
-func (l *listener) awaitPlace() bool {
-	s := l.srv
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for !s.closing && (s.opt.MaxConnections > 0 && len(s.conns) >= s.opt.MaxConnections ||
-		l.opt.MaxConnections > 0 && l.open >= l.opt.MaxConnections) {
-		s.changed.Wait()
-	}
-	return !s.closing
 }
 
 // pause waits a little after a failed accept: with no descriptors left the next
@@ -71,12 +64,8 @@ func (l *listener) pause(err error) bool {
 func (l *listener) start(nc net.Conn) {
 	s := l.srv
 	ip := remoteHost(nc)
-	limit, limited := s.opt.MaxPerIPOverrides[ip]
-	if !limited {
-		limit, limited = s.opt.MaxPerIP, s.opt.MaxPerIP > 0
-	}
 	s.mu.Lock()
-	if s.closing || limited && s.perIP[ip] >= limit {
+	if s.closing || s.fullIPLocked(ip) {
 		s.mu.Unlock()
 		l.refused.Add(1)
 		_ = nc.Close() // refused; nothing was sent
@@ -86,11 +75,27 @@ func (l *listener) start(nc net.Conn) {
 	s.conns[c] = struct{}{}
 	s.perIP[ip]++
 	l.open++
+	l.acceptedLocked()
+	victim := l.makeRoomLocked()
 	s.mu.Unlock()
+	if victim != nil {
+		victim.close(errMadeRoom)
+	}
 	if tc, ok := nc.(*net.TCPConn); ok {
 		s.setBuffers(tc)
 	}
 	s.wg.Go(c.run)
+}
+
+// errMadeRoom closes the connection of a client for that of a broker.
+var errMadeRoom = errors.New("socket: max.connections is reached and another broker connects")
+
+// fullIPLocked reports whether an address has all the connections it may have.
+func (s *Server) fullIPLocked(ip string) bool {
+	if limit, ok := s.limits.MaxPerIPOverrides[ip]; ok {
+		return s.perIP[ip] >= limit
+	}
+	return full(s.perIP[ip], s.limits.MaxPerIP)
 }
 
 // setBuffers asks for the configured sizes; the system may give others.
@@ -124,18 +129,40 @@ func setBacklog(ln net.Listener, n int) error {
 	if !ok {
 		return nil
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
+	if err := control(sc, func(fd int) error { return unix.Listen(fd, n) }); err != nil {
 		return fmt.Errorf("backlog: %w", err)
-	}
-	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = unix.Listen(int(fd), n) }); err != nil {
-		return fmt.Errorf("backlog: %w", err)
-	}
-	if failed != nil {
-		return fmt.Errorf("backlog: %w", failed)
 	}
 	return nil
+}
+
+// setUserTimeout makes connections end whose peer does not take what was sent
+// for so long, though nobody writes: keepalive does not look then. Accepted
+// connections inherit it from their listening socket.
+func setUserTimeout(ln net.Listener, d time.Duration) error {
+	sc, ok := ln.(syscall.Conn)
+	if !ok || d <= 0 {
+		return nil
+	}
+	set := func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
+	}
+	if err := control(sc, set); err != nil {
+		return fmt.Errorf("user timeout: %w", err)
+	}
+	return nil
+}
+
+// control calls f with the descriptor.
+func control(sc syscall.Conn, f func(fd int) error) error {
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
+		return err
+	}
+	return failed
 }
 
 // limitedLog writes one line per second about closed connections, and counts

@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"time"
@@ -13,9 +14,11 @@ type ListenerOptions struct {
 	// Addr is host:port; an empty host means all interfaces, port 0 any free
 	// port.
 	Addr string
-	// MaxConnections bounds this listener's connections; 0 means no bound of
-	// its own.
-	MaxConnections int
+	// Protected keeps the listener of brokers free: it is not bounded by
+	// Limits.MaxConnections and Limits.Rate, and if there is no place left, a
+	// connection of a listener that is not protected is closed. The only
+	// listener there is cannot be protected.
+	Protected bool
 }
 
 // Options of a Server. Zero values take the defaults named.
@@ -29,19 +32,14 @@ type Options struct {
 	// frame.Budget; the first 16 KiB of each connection are not counted. At
 	// least MaxRequestBytes. Default 512 MiB.
 	MaxQueuedBytes int64
-	// MaxConnections bounds all connections together (max.connections);
-	// accepting waits for a free place. 0: unbounded.
-	MaxConnections int
-	// MaxPerIP bounds the connections of one client address
-	// (max.connections.per.ip); one more is closed at once. 0: unbounded.
-	MaxPerIP int
-	// MaxPerIPOverrides replaces MaxPerIP for named addresses; 0 refuses all.
-	MaxPerIPOverrides map[string]int
+	// Limits of the number of connections at the start; see SetLimits.
+	Limits Limits
 	// MaxIdle closes a connection without traffic (connections.max.idle.ms),
 	// up to a quarter later. Default 10 minutes; negative never.
 	MaxIdle time.Duration
 	// WriteTimeout closes a connection whose client takes nothing for so long
-	// while replies wait, up to twice as long. Default 30 s; negative never.
+	// while replies wait, up to twice as long; by then the system closes it too if
+	// what it took over is not acknowledged. Default 30 s; negative never.
 	WriteTimeout time.Duration
 	// Backlog of the listening sockets (socket.listen.backlog.size). 0: the
 	// system's.
@@ -57,7 +55,8 @@ type Options struct {
 	MaxReadyBytes int
 	// CloseGrace is how long Close waits for requests under way. Default 5 s.
 	CloseGrace time.Duration
-	// Listen opens a listening socket. Default net.Listen.
+	// Listen opens a listening socket. Default net.Listen, with keepalive probes
+	// that find a peer which is gone without a word within two minutes.
 	Listen func(network, addr string) (net.Listener, error)
 	// Logger gets one line now and then about connections that were closed for
 	// what they sent. Default: nothing is logged.
@@ -87,10 +86,18 @@ func (o Options) withDefaults() Options {
 		o.CloseGrace = 5 * time.Second
 	}
 	if o.Listen == nil {
-		o.Listen = net.Listen
+		o.Listen = listenTCP
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o
+}
+
+// listenTCP listens for connections that are probed when they are silent.
+func listenTCP(network, addr string) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 10 * time.Second, Count: 6}}
+	// Kafka's clients speak no multipath TCP, and its sockets lack options.
+	lc.SetMultipathTCP(false)
+	return lc.Listen(context.Background(), network, addr)
 }

@@ -32,14 +32,17 @@ type Server struct {
 	listeners []*listener
 	conns     map[*Conn]struct{}
 	perIP     map[string]int
+	limits    Limits
+	rate      rate // of new connections
 	closing   bool
-	changed   sync.Cond // a connection went, or closing was set
+	changed   sync.Cond // a connection went, limits changed, or closing was set
 }
 
 // New makes a server.
 func New(o Options) *Server {
 	s := &Server{opt: o.withDefaults(), pool: buf.New(), conns: make(map[*Conn]struct{}), perIP: make(map[string]int)}
 	s.budget = frame.NewBudget(s.opt.MaxQueuedBytes, s.opt.MaxRequestBytes)
+	s.limits = s.opt.Limits
 	s.log.logger = s.opt.Logger
 	s.changed.L = &s.mu
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -55,6 +58,11 @@ func (s *Server) Listen() error {
 		if err == nil && s.opt.Backlog > 0 {
 			if err = setBacklog(ln, s.opt.Backlog); err != nil {
 				err = errors.Join(err, ln.Close())
+			}
+		}
+		if err == nil {
+			if err := setUserTimeout(ln, 2*s.opt.WriteTimeout); err != nil { // not every system has it
+				s.opt.Logger.Debug("half-open connections are found by keepalive alone", "listener", o.Name, "error", err)
 			}
 		}
 		if err != nil {

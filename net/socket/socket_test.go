@@ -419,7 +419,7 @@ func TestRanges(t *testing.T) {
 }
 
 func TestConnectionLimits(t *testing.T) {
-	s := start(t, Options{MaxPerIP: 2}, echo)
+	s := start(t, Options{Limits: Limits{MaxPerIP: 2}}, echo)
 	a, b := dial(t, s), dial(t, s)
 	send(t, a, request(metadataKey, 1, 1, ""))
 	receive(t, a, 1)
@@ -427,7 +427,7 @@ func TestConnectionLimits(t *testing.T) {
 	receive(t, b, 1)
 	closed(t, dial(t, s))
 
-	s = start(t, Options{MaxConnections: 1}, echo)
+	s = start(t, Options{Limits: Limits{MaxConnections: 1}}, echo)
 	a, b = dial(t, s), dial(t, s)
 	send(t, a, request(metadataKey, 1, 1, ""))
 	receive(t, a, 1)

@@ -125,7 +125,7 @@ func (s *Server) Listeners() []ListenerStatus {
 	defer s.mu.Unlock()
 	out := make([]ListenerStatus, 0, len(s.listeners))
 	for _, l := range s.listeners {
-		st := ListenerStatus{Name: l.opt.Name, Open: l.open, Limit: l.opt.MaxConnections, Refused: l.refused.Load()}
+		st := ListenerStatus{Name: l.opt.Name, Open: l.open, Limit: max(s.limits.Listeners[l.opt.Name].MaxConnections, 0), Refused: l.refused.Load()}
 		l.state.Lock()
 		st.Ended, st.Failing, st.Err = l.state.ended, l.state.failing, l.state.err
 		l.state.Unlock()
