@@ -82,7 +82,7 @@ func TestRecordErrors(t *testing.T) {
 }
 
 // A client's lie is its own matter: no line of the log for it, and after one
-// that was found out no other passes unseen (coordination.md §11).
+// that was found out no other passes unseen (docs/coordination.md §11).
 func TestDecompressionBombs(t *testing.T) {
 	n := start(t, nil)
 	n.create("t", 1)

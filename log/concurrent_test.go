@@ -101,7 +101,7 @@ func readSome(l *Log) error {
 }
 
 // TestTruncateUnderReader truncates below a range that is being sent. The range
-// keeps its bytes; the log goes on without waiting for ever (coordination.md §11).
+// keeps its bytes; the log goes on without waiting for ever (docs/coordination.md §11).
 func TestTruncateUnderReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := openTest(t, vfs.NewMem(), DefaultOptions(), nil)

@@ -109,7 +109,7 @@ func (c *epochCache) clear() error {
 }
 
 // endOffset answers OffsetsForLeaderEpoch for a log that ends at end
-// (log-format.md §9).
+// (docs/format/log.md).
 func (c *epochCache) endOffset(e kafka.LeaderEpoch, end int64) (kafka.LeaderEpoch, int64) {
 	last, ok := c.latest()
 	switch {
@@ -164,7 +164,7 @@ func (l *Log) EpochForOffset(o int64) (kafka.LeaderEpoch, bool) {
 	return l.epochs.forOffset(o)
 }
 
-// EndOffsetForEpoch answers OffsetsForLeaderEpoch (log-format.md §9): the largest
+// EndOffsetForEpoch answers OffsetsForLeaderEpoch (docs/format/log.md): the largest
 // epoch ≤ e and where it ends, (-1, -1) if unknown.
 func (l *Log) EndOffsetForEpoch(e kafka.LeaderEpoch) (kafka.LeaderEpoch, int64) {
 	l.mu.Lock()

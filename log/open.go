@@ -287,7 +287,7 @@ func (l *Log) removeOldCut(name string) error {
 }
 
 // settleOffsets fixes start, end, recovery point and epochs once the segments
-// are right (log-format.md §6, 6 to 9).
+// are right (docs/format/log.md).
 func (l *Log) settleOffsets(ld *loading) error {
 	start := max(l.o.StartOffset, 0)
 	if len(l.segments) > 0 && l.o.StartOffset < 0 {

@@ -119,7 +119,7 @@ func newProducers(o *OpenOptions, next int64) *producers {
 	}
 }
 
-// check judges a batch before it is written (log-format.md §5). m is given for
+// check judges a batch before it is written (docs/format/log.md). m is given for
 // control batches. A batch that a client sent before is returned as duplicate.
 func (ps *producers) check(h *batch.Header, m *marker, origin Origin, guard Guard) (dup *sentBatch, err error) {
 	if !h.HasProducer() {

@@ -88,8 +88,8 @@ const (
 	byTime     deletion = "retention by time"
 )
 
-// Retain deletes the segments that the topic does not keep any more (log-format.md
-// §7), oldest first, and returns how many. Nothing at or above the high watermark
+// Retain deletes the segments that the topic does not keep any more, oldest
+// first, and returns how many. Nothing at or above the high watermark
 // goes.
 func (l *Log) Retain(now time.Time) (int, error) {
 	l.maint.Lock()

@@ -8,8 +8,7 @@ import (
 	"barnabas/log/checkpoint"
 )
 
-// rollDueLocked tells whether the active segment is full or old (log-format.md
-// §2.2).
+// rollDueLocked tells whether the active segment is full or old (docs/format/log.md).
 func (l *Log) rollDueLocked(n int, maxTimestamp, last int64, now time.Time, o *Options) bool {
 	s := l.active()
 	size := s.size.Load()

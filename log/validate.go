@@ -9,7 +9,7 @@ import (
 )
 
 // maxAhead is how far a header's largest timestamp may lie ahead before the
-// records are asked (coordination.md §11).
+// records are asked (docs/coordination.md §11).
 const maxAhead = time.Hour
 
 // alwaysOpened is the size up to which ValidateSampled opens every compressed
@@ -63,7 +63,7 @@ func (l *Log) depth(b []byte, h *batch.Header, o *Options, now time.Time) batch.
 }
 
 // distrusted reports whether a batch was found out not long ago. The log does
-// not know who sent it, so all its writers are looked at (coordination.md §11).
+// not know who sent it, so all its writers are looked at (docs/coordination.md §11).
 func (l *Log) distrusted() bool {
 	return l.distrust.Load() > 0 && l.distrust.Add(-1) >= 0
 }

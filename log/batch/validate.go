@@ -47,9 +47,9 @@ type Rules struct {
 }
 
 // Validate judges b, one whole magic-2 batch from a client, whose header is h:
-// the client-origin rules of log.LogValidator and coordination.md §11. On
+// the client-origin rules of log.LogValidator and docs/coordination.md §11. On
 // success b and h have the timestamp type and the largest timestamp that the
-// topic wants (log-format.md §4, 4), the CRC made anew if that changed anything.
+// topic wants (docs/format/log.md), the CRC made anew if that changed anything.
 // b is not kept, and nothing is allocated unless records are refused or
 // decompressed.
 //

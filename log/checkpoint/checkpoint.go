@@ -1,6 +1,6 @@
 // Package checkpoint reads and writes the small files beside the segments:
 // offset checkpoints, leader epochs, partition.metadata, meta.properties and
-// producer snapshots, in Kafka's exact bytes (log-format.md §1 and §5).
+// producer snapshots, in Kafka's exact bytes (docs/format/log.md).
 //
 // Text files are replaced atomically and durably (vfs.WriteFileAtomic). Readers
 // are strict and bounded: damage is a *CorruptError with file and line, which

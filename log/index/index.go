@@ -1,6 +1,6 @@
 // Package index keeps the sparse indexes of a segment: offset to file position,
 // timestamp to offset, and the aborted transactions. The files are Kafka's
-// (log-format.md §2.1); indexes are derived, so who finds one damaged or absent
+// (docs/format/log.md); indexes are derived, so who finds one damaged or absent
 // rebuilds it from the segment.
 //
 // An index file comes with its first entry that is written out: an index of no
