@@ -174,6 +174,10 @@ func (o *opened) room(n int) ([]byte, error) {
 	if n > o.left() {
 		return nil, ErrLimit
 	}
+	// Growing may not make a buffer too large to be kept if what is needed is not.
+	if need := len(o.b) + n; need > cap(o.b) && need > maxScratch/2 && need <= maxScratch {
+		o.b = append(make([]byte, 0, maxScratch), o.b...)
+	}
 	o.b = slices.Grow(o.b, n)
 	return o.b[len(o.b) : len(o.b)+n], nil
 }

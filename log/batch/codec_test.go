@@ -314,15 +314,43 @@ func TestLZ4LargeBlocks(t *testing.T) {
 	}
 }
 
-// BenchmarkDecompress opens 64 KiB, of which nearly half is random, into a
-// buffer that was used before and into a new one, as readers of records do.
-func BenchmarkDecompress(b *testing.B) {
-	data, random := make([]byte, 64<<10), rand.NewChaCha8([32]byte{1})
+// partlyRandom compresses to about 60 %.
+func partlyRandom(n int) []byte {
+	data, random := make([]byte, n), rand.NewChaCha8([32]byte{1})
 	for i := range data {
 		if data[i] = 'a' + byte(i%7); i%12 < 5 {
 			data[i] = byte(random.Uint64())
 		}
 	}
+	return data
+}
+
+// TestScratchIsKept: batches of growing sizes leave a buffer that is kept for
+// the next one, as long as none needs more.
+func TestScratchIsKept(t *testing.T) {
+	codecs := NewCodecs(Limits{})
+	data := partlyRandom(2 << 20)
+	for codec := Gzip; codec <= Zstd; codec++ {
+		var dst []byte
+		for size := 512 << 10; size <= len(data); size += 150_000 {
+			packed, err := codecs.Compress(codec, DefaultLevel, nil, data[:size])
+			if codec == LZ4 {
+				packed = goFrame(t, data[:size])
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if dst, err = codecs.Decompress(codec, dst[:0], packed, 0); err != nil || cap(dst) > maxScratch {
+				t.Fatalf("%s: %d bytes in a buffer of %d: %v", codec, size, cap(dst), err)
+			}
+		}
+	}
+}
+
+// BenchmarkDecompress opens 64 KiB, of which nearly half is random, into a
+// buffer that was used before and into a new one, as readers of records do.
+func BenchmarkDecompress(b *testing.B) {
+	data := partlyRandom(64 << 10)
 	codecs := NewCodecs(Limits{})
 	for codec := Gzip; codec <= Zstd; codec++ {
 		packed, err := codecs.Compress(codec, DefaultLevel, nil, data)

@@ -78,9 +78,10 @@ func unlz4Block(o *opened, block []byte, raw bool, blockSize int) error {
 	}
 	// A byte of LZ4 makes at most 255, but mostly a few; and the frames of some
 	// clients allow blocks of 4 MiB whatever the size of their batches. So the
-	// first attempt is with the room that there is, or four times the block.
+	// first attempt is with the room that there is, or four times the block, and
+	// each further one with four times as much.
 	want := min(blockSize, 255*len(block))
-	for size := min(want, max(4*len(block), cap(o.b)-len(o.b))); ; size = want {
+	for size := min(want, max(4*len(block), cap(o.b)-len(o.b))); ; size = min(want, 4*size) {
 		room, err := o.room(min(size, o.left()))
 		if err != nil {
 			return err
