@@ -11,10 +11,10 @@ import (
 
 // maxQueuedBytes is how much memory requests may take that arrive or are not
 // answered yet. Without a setting it is an eighth of what the process may use,
-// at most 512 MiB; more would only make them wait in memory instead of at their
+// at most 256 MiB; more would only make them wait in memory instead of at their
 // clients.
 func maxQueuedBytes(configured int64) int64 {
-	const most = 512 << 20
+	const most = 256 << 20
 	if configured > 0 {
 		return configured
 	}

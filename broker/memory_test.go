@@ -51,7 +51,7 @@ func TestMemoryLimit(t *testing.T) {
 	if got := maxQueuedBytes(77); got != 77 {
 		t.Errorf("configured: %d", got)
 	}
-	if got := maxQueuedBytes(-1); got <= 0 || got > 512<<20 {
+	if got := maxQueuedBytes(-1); got <= 0 || got > 256<<20 {
 		t.Errorf("default: %d", got)
 	}
 }

@@ -61,10 +61,15 @@ func finite(d time.Duration) time.Duration {
 	return d
 }
 
+// minBacklog is the shortest queue of connections to be accepted. With Kafka's
+// default of 50, the system turns away hundreds of two thousand clients that
+// come back at once (failed SYN cookies).
+const minBacklog = 1024
+
 func socketOptions(c *conf.Config) socket.Options {
 	o := socket.Options{
 		MaxRequestBytes: c.Socket.MaxRequestBytes, MaxQueuedBytes: maxQueuedBytes(c.Socket.QueuedMaxBytes),
-		MaxIdle: c.Socket.MaxIdle, Backlog: c.Socket.Backlog,
+		MaxIdle: c.Socket.MaxIdle, Backlog: max(c.Socket.Backlog, minBacklog),
 		SendBuffer: c.Socket.SendBufferBytes, ReceiveBuffer: c.Socket.ReceiveBufferBytes,
 	}
 	for _, l := range c.Listeners.Bind {

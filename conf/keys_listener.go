@@ -22,7 +22,7 @@ func listenerKeys() []Key {
 		{Name: "socket.request.max.bytes", Type: Int, Default: "104857600", Valid: atLeast(1), Status: Built,
 			Doc: "Largest request in bytes; a larger one closes the connection."},
 		{Name: "socket.listen.backlog.size", Type: Int, Default: "50", Valid: atLeast(1), Status: Built,
-			Doc: "Length of the queue of connections that wait to be accepted."},
+			Doc: "Length of the queue of connections that wait to be accepted; Barnabas has at least 1024."},
 		{Name: "max.connections", Type: Int, Default: "2147483647", Valid: atLeast(0), Mode: ClusterWide, Status: Built,
 			Doc: "How many connections this broker holds at the same time; more wait to be accepted. A listener may have its own bound besides (listener.name.<name>.max.connections). The listener of brokers, if there are others, heeds only that: for a broker a client's connection that was idle for the longest time is closed. Never more than half of the open files allowed."},
 		{Name: "max.connections.per.ip", Type: Int, Default: "2147483647", Valid: atLeast(0), Mode: ClusterWide, Status: Built,
@@ -38,6 +38,6 @@ func listenerKeys() []Key {
 		{Name: "queued.max.requests", Type: Int, Default: "500", Valid: atLeast(1), Status: Harmless,
 			Doc: "Requests that may wait for a thread. Barnabas reads a connection no further while its requests wait."},
 		{Name: "queued.max.request.bytes", Type: Long, Default: "-1", Status: Built,
-			Doc: "Bound of the memory for requests of all clients that arrive or are not answered yet, beyond 16 KiB for each connection. Without memory left, connections are not read, and stay open; only a request that holds memory others wait for and that takes longer than 10 s, and a second more for each MiB, is given up. -1 is an eighth of the memory of the machine or control group, at most 512 MiB; in any case there is room for one request of socket.request.max.bytes."},
+			Doc: "Bound of the memory for requests of all clients that arrive or are not answered yet, beyond 16 KiB for each connection. Without memory left, connections are not read, and stay open; only a request that holds memory others wait for and that takes longer than 10 s, and a second more for each MiB, is given up. -1 is an eighth of the memory of the machine or control group, at most 256 MiB; in any case there is room for one request of socket.request.max.bytes."},
 	}
 }

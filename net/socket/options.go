@@ -30,7 +30,7 @@ type Options struct {
 	// MaxQueuedBytes bounds the memory for requests of all connections that
 	// arrive or are not answered yet (queued.max.request.bytes), see
 	// frame.Budget; the first 16 KiB of each connection are not counted. At
-	// least MaxRequestBytes. Default 512 MiB.
+	// least MaxRequestBytes. Default 256 MiB.
 	MaxQueuedBytes int64
 	// Limits of the number of connections at the start; see SetLimits.
 	Limits Limits
@@ -68,7 +68,7 @@ func (o Options) withDefaults() Options {
 		o.MaxRequestBytes = 100 << 20
 	}
 	if o.MaxQueuedBytes <= 0 {
-		o.MaxQueuedBytes = 512 << 20
+		o.MaxQueuedBytes = 256 << 20
 	}
 	if o.MaxIdle == 0 {
 		o.MaxIdle = 10 * time.Minute
