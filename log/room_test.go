@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -239,9 +240,9 @@ func fill(t *testing.T, l *Log, disk *smallDisk) (acked int) {
 // A process that has no descriptor left must not give up its directories for it.
 func TestNoDescriptorTakesNothingOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		short := false
+		var short atomic.Bool
 		fs := vfs.NewFailing(vfs.NewMem(), func(op vfs.Op) error {
-			if short && (op.Kind == vfs.OpOpen || op.Kind == vfs.OpCreate || op.Kind == vfs.OpSyncDir) {
+			if short.Load() && (op.Kind == vfs.OpOpen || op.Kind == vfs.OpCreate || op.Kind == vfs.OpSyncDir) {
 				return syscall.EMFILE
 			}
 			return nil
@@ -250,13 +251,13 @@ func TestNoDescriptorTakesNothingOffline(t *testing.T) {
 		l, err := m.GetOrCreate(part(0), [16]byte{1}, true)
 		must(t, err)
 		appendTest(t, l, 1, "before")
-		short = true
+		short.Store(true)
 		if _, err := m.GetOrCreate(part(1), [16]byte{2}, true); !errors.Is(err, ErrNoRoom) || errors.Is(err, ErrOffline) {
 			t.Errorf("got %v, want ErrNoRoom", err)
 		}
 		time.Sleep(2 * time.Minute) // checkpoints and flushes
 		synctest.Wait()
-		short = false
+		short.Store(false)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if err := m.Dirs()[0].Err; err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"barnabas/internal/invariant"
 )
 
 // describeSet is a message set as text: each message with its format, and of a
@@ -247,7 +249,7 @@ func TestAppendDownAllocations(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		if n > 12 {
+		if n > 12 && !invariant.Enabled { // with the race detector, pools forget at random
 			t.Errorf("%s: %v allocations for 100 records", codec, n)
 		}
 	}
