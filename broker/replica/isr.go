@@ -70,7 +70,7 @@ func (p *Partition) rememberLocked(fresh bool, now time.Time) {
 // of the ISR or of the proposed one, or one that keeps up and so is about to be.
 func (p *Partition) countsLocked(id kafka.BrokerID, r *remote, now time.Time) bool {
 	return slices.Contains(p.state.ISR, id) || slices.Contains(p.proposed, id) ||
-		r.end >= 0 && now.Sub(r.caughtUp) <= p.m.lagMax && p.m.alive(id)
+		r.end >= 0 && now.Sub(r.caughtUp) <= p.m.lagMax && p.m.alive(id, r.epoch)
 }
 
 // advanceLocked moves the high watermark to what all replicas have that count,
@@ -111,7 +111,7 @@ func (p *Partition) followedLocked(id kafka.BrokerID, epoch kafka.BrokerEpoch, o
 	r.end, r.start, r.epoch, r.fetched, r.endThen = offset, start, epoch, now, end
 	moved = p.advanceLocked() || started // who waits for a deletion looks at starts
 	r.toldHighWatermark = p.log.HighWatermark()
-	if slices.Contains(p.state.ISR, id) || p.proposed != nil || offset < p.log.HighWatermark() || offset < p.epochStart || !p.m.alive(id) {
+	if slices.Contains(p.state.ISR, id) || p.proposed != nil || offset < p.log.HighWatermark() || offset < p.epochStart || !p.m.alive(id, epoch) {
 		return moved, nil
 	}
 	return moved, p.proposeLocked(append(slices.Clone(p.state.ISR), id), "caught up: "+brokerList([]kafka.BrokerID{id}))
@@ -199,14 +199,16 @@ func (m *Manager) ask(ask *Proposal) {
 	m.propose(ask)
 }
 
-// alive reports whether a broker may count: registered and not about to stop.
-func (m *Manager) alive(id kafka.BrokerID) bool {
+// alive reports whether a broker that fetched under a registration may count: it
+// is still registered so, and not about to stop. One that has come back since is
+// another: what it had and when says nothing, until it fetches.
+func (m *Manager) alive(id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
 	im := m.queue.newest()
 	if im == nil {
 		return false
 	}
 	b := im.Broker(id)
-	return b != nil && !b.Stopping
+	return b != nil && !b.Stopping && (epoch < 0 || epoch == b.Epoch)
 }
 
 // brokerList is ids as people write them.

@@ -203,6 +203,28 @@ func TestADeadReplicaIsNotProposed(t *testing.T) {
 	}
 }
 
+// TestAReplicaThatCameBackCountsOnlyOnceItFetches: what the leader knew of it was
+// of its life before.
+func TestAReplicaThatCameBackCountsOnlyOnceItFetches(t *testing.T) {
+	m, _ := startCluster(t)
+	s := leading(0, self, 2, 3)
+	become(t, m, s)
+	produce(t, m, 1)
+	fetch(t, m, 2, 1)
+	fetch(t, m, 3, 1)
+	s.ISR, s.PartitionEpoch, s.Zxid = []kafka.BrokerID{self, 2}, 1, 201 // 3 has left
+	become(t, m, s)
+	e := cluster.NewEdit(m.queue.newest())
+	e.ReadBroker(&cluster.Broker{ID: 3, Epoch: 202, Version: "test", Zxid: 202}) // and is back
+	im, changes := e.Publish()
+	m.Follow(im, changes)
+	produce(t, m, 1)
+	fetch(t, m, 2, 2)
+	if hw := m.Log(tp).HighWatermark(); hw != 2 {
+		t.Errorf("high watermark %d, want 2: it waits for a broker that has not fetched yet", hw)
+	}
+}
+
 // copyAll lets a follower copy a leader's log.
 func copyAll(t *testing.T, leader, follower *Manager, f *Following) {
 	t.Helper()
