@@ -243,9 +243,16 @@ func FuzzDecode(f *testing.F) {
 		if !ok || err != nil {
 			return
 		}
+		// Old versions of a format drop keys that a reader understands all the same
+		// (a protocol map in a registration of version 2), so the first encoding may
+		// differ from the second.
 		twice, _, err := again(path, once)
-		if err != nil || !bytes.Equal(once, twice) {
-			t.Errorf("%s: %q became %s, then %s (%v)", path, data, once, twice, err)
+		if err != nil {
+			t.Fatalf("%s: %q became %s: %v", path, data, once, err)
+		}
+		thrice, _, err := again(path, twice)
+		if err != nil || !bytes.Equal(twice, thrice) {
+			t.Errorf("%s: %q became %s, then %s (%v)", path, data, twice, thrice, err)
 		}
 	})
 }
