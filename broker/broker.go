@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -250,20 +249,7 @@ func (b *Broker) leave() {
 		b.logger.Warn("the registration could not be removed; it ends with the session", "error", err)
 		return
 	}
-	b.metadata.WaitFor(ctx, func(im *cluster.Image) bool { return len(im.Brokers()) == 0 || !leadsMovable(im, b.id) })
-}
-
-// leadsMovable reports whether a broker leads a partition that a live broker
-// could lead in its place.
-func leadsMovable(im *cluster.Image, id kafka.BrokerID) bool {
-	for t := range im.Topics() {
-		for _, p := range t.Partitions {
-			if p != nil && p.Leader == id && slices.ContainsFunc(p.ISR, func(r kafka.BrokerID) bool { return r != id && im.Alive(r) }) {
-				return true
-			}
-		}
-	}
-	return false
+	b.metadata.WaitFor(ctx, func(im *cluster.Image) bool { return !im.CanHandOver(b.id) })
 }
 
 // run starts a part that runs until the broker stops; its own end before that

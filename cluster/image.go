@@ -103,6 +103,19 @@ func (im *Image) Partition(tp kafka.TopicPartition) *Partition {
 	return nil
 }
 
+// CanHandOver reports whether a broker leads a partition that another live member
+// of its ISR could lead in its place.
+func (im *Image) CanHandOver(id kafka.BrokerID) bool {
+	for _, t := range im.topics {
+		for _, p := range t.Partitions {
+			if p != nil && p.Leader == id && slices.ContainsFunc(p.ISR, func(r kafka.BrokerID) bool { return r != id && im.Alive(r) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Endpoint is an address that a broker tells to others.
 type Endpoint struct {
 	Listener string // name in upper case
