@@ -185,9 +185,7 @@ func TestRoomsAreDeaf(t *testing.T) {
 			case strings.HasPrefix(imp, "github.com/go-zookeeper/") && s.room != "zkpaths/session" && s.room != "internal/zktest":
 				t.Errorf("%s imports %s: zkpaths/session is its only user", s.path, imp)
 			case inside(s.room, "tools") && (inside(imp, "barnabas/broker") || inside(imp, "barnabas/controller")):
-				// dump_log takes the text forms of its records from the group coordinator.
-				decoder := imp == "barnabas/broker/group" && path.Base(s.path) == "dump_log.go"
-				if base := path.Base(s.path); !decoder && !strings.HasPrefix(base, "server") && !strings.HasPrefix(base, "dev") {
+				if base := path.Base(s.path); !strings.HasPrefix(base, "server") && !strings.HasPrefix(base, "dev") {
 					t.Errorf("%s imports %s: tools speak the protocol or read files", s.path, imp)
 				}
 			}

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"barnabas/broker/group"
 	"barnabas/internal/vfs"
+	"barnabas/protocol/grouplog"
 	"barnabas/tools/dumplog"
 )
 
@@ -27,7 +27,7 @@ func (t *tool) dumpLogCommand() *cobra.Command {
 			}
 			o.Files = strings.Split(files, ",")
 			if offsets {
-				o.OffsetsDecoder = group.DumpText
+				o.OffsetsDecoder = grouplog.DumpText
 			}
 			return dumplog.Run(vfs.OS, t.out, t.err, o)
 		},

@@ -7,6 +7,7 @@ import (
 
 	"barnabas/broker/group"
 	"barnabas/protocol"
+	"barnabas/protocol/grouplog"
 )
 
 // offsetFetch, versions 0 to 9. v0 reads from ZooKeeper; v2: all topics, and an
@@ -92,7 +93,7 @@ func failedFetch(r *group.FetchRequest, err protocol.Error) []group.FetchedTopic
 	for _, t := range r.Topics {
 		f := group.FetchedTopic{Topic: t.Topic}
 		for _, p := range t.Partitions {
-			f.Partitions = append(f.Partitions, group.FetchedPartition{Partition: p, Offset: -1, LeaderEpoch: group.NoEpoch, Err: err})
+			f.Partitions = append(f.Partitions, group.FetchedPartition{Partition: p, Offset: -1, LeaderEpoch: grouplog.NoEpoch, Err: err})
 		}
 		out = append(out, f)
 	}

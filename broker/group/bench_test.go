@@ -8,6 +8,7 @@ import (
 
 	"barnabas/internal/kafka"
 	"barnabas/log/batch"
+	"barnabas/protocol/grouplog"
 )
 
 // nullStore acknowledges at once and keeps nothing.
@@ -40,7 +41,7 @@ func BenchmarkLoad(b *testing.B) {
 	var all [][]byte
 	for i := range 100_000 {
 		w := batch.NewBuilder(batch.BuilderOptions{BaseOffset: int64(i)})
-		w.Append(1, AppendOffsetKey(nil, fmt.Sprintf("group-%d", i%5000), "topic", int32(i/5000)), AppendOffsetValue(nil, &OffsetValue{Offset: int64(i), ExpireTimestamp: NoExpiration}))
+		w.Append(1, grouplog.AppendOffsetKey(nil, fmt.Sprintf("group-%d", i%5000), "topic", int32(i/5000)), grouplog.AppendOffsetValue(nil, &grouplog.OffsetValue{Offset: int64(i), ExpireTimestamp: grouplog.NoExpiration}))
 		data, err := w.Bytes()
 		if err != nil {
 			b.Fatal(err)

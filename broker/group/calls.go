@@ -10,6 +10,7 @@ import (
 
 	"barnabas/log/batch"
 	"barnabas/protocol"
+	"barnabas/protocol/grouplog"
 )
 
 // Join blocks until the member has its generation or is refused. If ctx ends
@@ -89,19 +90,19 @@ const idRoom = 37
 
 // fits reports whether the request's strings can be kept in a record.
 func (r *JoinRequest) fits() bool {
-	if r.InstanceID != nil && !fitsString(*r.InstanceID+strings.Repeat(" ", idRoom)) {
+	if r.InstanceID != nil && !grouplog.FitsString(*r.InstanceID+strings.Repeat(" ", idRoom)) {
 		return false
 	}
 	for i := range r.Protocols {
-		if !fitsString(r.Protocols[i].Name) {
+		if !grouplog.FitsString(r.Protocols[i].Name) {
 			return false
 		}
 	}
-	return fitsString(r.ProtocolType) && fitsString(r.MemberID) && len(r.ClientID) <= 1<<15-1-idRoom && fitsString(r.ClientHost)
+	return grouplog.FitsString(r.ProtocolType) && grouplog.FitsString(r.MemberID) && len(r.ClientID) <= 1<<15-1-idRoom && grouplog.FitsString(r.ClientHost)
 }
 
 // validID reports whether a group may have members under this id.
-func validID(group string) bool { return group != "" && fitsString(group) }
+func validID(group string) bool { return group != "" && grouplog.FitsString(group) }
 
 // distinct copies the protocols without repeated names, so that no member has
 // two votes.
@@ -194,7 +195,7 @@ func (c *Coordinator) Leave(r *LeaveRequest) LeaveResponse {
 // of each partition is its Err. If ctx ends first the outcome is unknown and
 // UNKNOWN_SERVER_ERROR, in a copy, since the append still holds r.
 func (c *Coordinator) Commit(ctx context.Context, r *CommitRequest) *CommitRequest {
-	if !fitsString(r.Group) {
+	if !grouplog.FitsString(r.Group) {
 		r.failAll(errInvalidGroupID)
 		return r
 	}
@@ -249,8 +250,8 @@ func (g *instance) committing(r *CommitRequest, answer chan<- struct{}) *appendi
 					if p.Err != ok {
 						continue
 					}
-					key = AppendOffsetKey(key[:0], r.Group, t.Topic, p.Partition)
-					value = AppendOffsetValue(value[:0], &OffsetValue{
+					key = grouplog.AppendOffsetKey(key[:0], r.Group, t.Topic, p.Partition)
+					value = grouplog.AppendOffsetValue(value[:0], &grouplog.OffsetValue{
 						Offset: p.Offset, LeaderEpoch: p.LeaderEpoch, Metadata: p.Metadata,
 						CommitTimestamp: p.Timestamp, ExpireTimestamp: p.expiration,
 					})
@@ -270,7 +271,7 @@ func (g *instance) committing(r *CommitRequest, answer chan<- struct{}) *appendi
 
 // Fetch returns committed offsets.
 func (c *Coordinator) Fetch(r *FetchRequest) FetchResponse {
-	if !fitsString(r.Group) {
+	if !grouplog.FitsString(r.Group) {
 		return FetchResponse{Err: errInvalidGroupID}
 	}
 	g, err := c.lock(r.Group, false)
@@ -286,7 +287,7 @@ func (c *Coordinator) Fetch(r *FetchRequest) FetchResponse {
 
 // Describe tells about one group.
 func (c *Coordinator) Describe(group string) Description {
-	if !fitsString(group) {
+	if !grouplog.FitsString(group) {
 		return Description{Group: group, Err: errInvalidGroupID}
 	}
 	g, err := c.lock(group, false)

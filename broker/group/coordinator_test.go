@@ -14,6 +14,7 @@ import (
 
 	"barnabas/log/batch"
 	"barnabas/protocol"
+	"barnabas/protocol/grouplog"
 )
 
 // led starts a coordinator that has loaded its partition. Only in a bubble.
@@ -34,7 +35,7 @@ func joining(group, member string) *JoinRequest {
 func committing(group string, generation int32, member string, offset int64) *CommitRequest {
 	return &CommitRequest{
 		Group: group, Generation: generation, MemberID: member, Retention: NoRetention,
-		Topics: []CommitTopic{{"t", []CommitPartition{{Partition: 0, Offset: offset, LeaderEpoch: 2, Metadata: "x", Timestamp: NoTimestamp}}}},
+		Topics: []CommitTopic{{"t", []CommitPartition{{Partition: 0, Offset: offset, LeaderEpoch: 2, Metadata: "x", Timestamp: grouplog.NoTimestamp}}}},
 	}
 }
 
@@ -314,7 +315,7 @@ func TestNothingOfAnOldTenureIsAppended(t *testing.T) {
 			t.Errorf("commit in the new epoch: %v", r.Topics[0].Partitions[0].Err)
 		}
 		var got error
-		a := g.writing(Write{1, &GroupValue{}})
+		a := g.writing(Write{1, &grouplog.GroupValue{}})
 		a.done = func(_ int64, err error) { got = err }
 		g.p.appends.add(a)
 		c.drain(g.p)

@@ -1,6 +1,10 @@
 package group
 
-import "time"
+import (
+	"time"
+
+	"barnabas/protocol/grouplog"
+)
 
 // Describe tells about the group. What members sent and got is shown only while
 // the group is stable.
@@ -33,13 +37,13 @@ func (m *Machine) List() Listed { return Listed{m.id, m.protocolType, m.state} }
 
 // Restore makes a group of its record; offsets are added by restoreOffset and
 // the like. Members have their sessions restarted by Loaded.
-func Restore(id string, l Limits, v *GroupValue, now time.Time) *Machine {
+func Restore(id string, l Limits, v *grouplog.GroupValue, now time.Time) *Machine {
 	m := NewMachine(id, l, now)
 	m.since = time.Time{}
 	if v == nil {
 		return m
 	}
-	if v.StateTimestamp != NoTimestamp {
+	if v.StateTimestamp != grouplog.NoTimestamp {
 		m.since = time.UnixMilli(v.StateTimestamp)
 	}
 	m.generation, m.protocol = v.Generation, v.Protocol

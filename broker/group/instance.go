@@ -6,6 +6,7 @@ import (
 
 	"barnabas/internal/kafka"
 	"barnabas/log/batch"
+	"barnabas/protocol/grouplog"
 )
 
 // instance is a group at work: its machine, who waits for it, and its timer.
@@ -115,7 +116,7 @@ func (g *instance) writing(w Write) *appending {
 		tenure:   g.t,
 		sequence: batch.Absent,
 		records: func(b *batch.Builder, ts int64) {
-			b.Append(ts, AppendGroupKey(nil, g.m.id), AppendGroupValue(nil, w.Value))
+			b.Append(ts, grouplog.AppendGroupKey(nil, g.m.id), grouplog.AppendGroupValue(nil, w.Value))
 		},
 		done: func(_ int64, err error) {
 			if err != nil {
@@ -169,10 +170,10 @@ func (g *instance) forget(which func(*Machine, time.Time) ([]kafka.TopicPartitio
 			sequence: batch.Absent,
 			records: func(b *batch.Builder, ts int64) {
 				for _, tp := range gone {
-					b.Append(ts, AppendOffsetKey(nil, g.m.id, tp.Topic, tp.Partition), nil)
+					b.Append(ts, grouplog.AppendOffsetKey(nil, g.m.id, tp.Topic, tp.Partition), nil)
 				}
 				if tombstone {
-					b.Append(ts, AppendGroupKey(nil, g.m.id), nil)
+					b.Append(ts, grouplog.AppendGroupKey(nil, g.m.id), nil)
 				}
 			},
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"barnabas/protocol"
+	"barnabas/protocol/grouplog"
 )
 
 // CommitLegacy stores the offsets of an OffsetCommit of version 0 in ZooKeeper.
@@ -38,7 +39,7 @@ func (c *Coordinator) FetchLegacy(ctx context.Context, r *FetchRequest, exists f
 	for _, t := range r.Topics {
 		f := FetchedTopic{Topic: t.Topic}
 		for _, p := range t.Partitions {
-			q := FetchedPartition{Partition: p, Offset: -1, LeaderEpoch: NoEpoch, Err: errUnknownPartition}
+			q := FetchedPartition{Partition: p, Offset: -1, LeaderEpoch: grouplog.NoEpoch, Err: errUnknownPartition}
 			switch {
 			case c.opt.Legacy == nil:
 				q.Err = errNotAvailable

@@ -7,6 +7,7 @@ import (
 
 	"barnabas/internal/kafka"
 	"barnabas/log/batch"
+	"barnabas/protocol/grouplog"
 )
 
 // loadRetry is the pause after a load that failed.
@@ -125,25 +126,25 @@ func (l *loader) marker(h *batch.Header, r *batch.Record) error {
 }
 
 func (l *loader) record(h *batch.Header, r *batch.Record) error {
-	k, err := decodeKey(&decoder{b: r.Key, interned: l.interned})
+	k, err := grouplog.DecodeKeyWith(r.Key, l.interned)
 	if err != nil {
 		return err
 	}
 	switch k.Kind {
-	case KeyGroup:
+	case grouplog.KeyGroup:
 		if r.Value == nil {
 			delete(l.values, k.Group)
 		} else {
 			l.values[k.Group] = bytes.Clone(r.Value)
 		}
 		return nil
-	case KeyOffset:
+	case grouplog.KeyOffset:
 		return l.offset(h, r, k)
 	}
 	return nil
 }
 
-func (l *loader) offset(h *batch.Header, r *batch.Record, k Key) error {
+func (l *loader) offset(h *batch.Header, r *batch.Record, k grouplog.Key) error {
 	o := l.groups[k.Group]
 	if o == nil {
 		o = &offsets{}
@@ -154,7 +155,7 @@ func (l *loader) offset(h *batch.Header, r *batch.Record, k Key) error {
 		delete(o.stable, tp)
 		return nil
 	}
-	v, err := DecodeOffsetValue(r.Value)
+	v, err := grouplog.DecodeOffsetValue(r.Value)
 	if err != nil {
 		return err
 	}
@@ -172,7 +173,7 @@ func (l *loader) offset(h *batch.Header, r *batch.Record, k Key) error {
 func (l *loader) machines(limits Limits, now time.Time) map[string]*Machine {
 	out := make(map[string]*Machine, len(l.groups)+len(l.values))
 	for id, b := range l.values {
-		v, err := DecodeGroupValue(b)
+		v, err := grouplog.DecodeGroupValue(b)
 		if err != nil {
 			l.bad++
 			if l.badErr == nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"barnabas/protocol"
+	"barnabas/protocol/grouplog"
 )
 
 // Ticket names a caller that waits for the answer to its join or sync. 0 is
@@ -47,7 +48,7 @@ type SyncAnswer struct {
 // group must reach the log in the order in which they were asked for.
 type Write struct {
 	ID    uint64
-	Value *GroupValue
+	Value *grouplog.GroupValue
 }
 
 // Note is a happening that an operator may want to read.

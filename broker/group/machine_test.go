@@ -1,6 +1,7 @@
 package group
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"barnabas/internal/kafka"
 	"barnabas/protocol"
+	"barnabas/protocol/grouplog"
 )
 
 // check tests the invariants of Machine.
@@ -184,7 +186,7 @@ func (s *script) join(d *datadriven.TestData) Effects {
 func subscribe(topics ...string) []byte {
 	b := []byte{0, 0, 0, 0, 0, byte(len(topics))}
 	for _, t := range topics {
-		b = appendString(b, t)
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(t))), t...)
 	}
 	return append(b, 0xff, 0xff, 0xff, 0xff)
 }
@@ -261,7 +263,7 @@ func (s *script) offsets(t *testing.T, d *datadriven.TestData, out *strings.Buil
 		if d.HasArg("retention") {
 			r.Retention = duration(t, d, "retention", 0)
 		}
-		p := CommitPartition{Partition: int32(number(t, d, "partition", 0)), Offset: int64(number(t, d, "offset", 0)), LeaderEpoch: 3, Metadata: text(d, "metadata"), Timestamp: NoTimestamp}
+		p := CommitPartition{Partition: int32(number(t, d, "partition", 0)), Offset: int64(number(t, d, "offset", 0)), LeaderEpoch: 3, Metadata: text(d, "metadata"), Timestamp: grouplog.NoTimestamp}
 		if d.HasArg("long") {
 			p.Metadata = strings.Repeat("ü", number(t, d, "long", 0))
 		}
@@ -298,7 +300,7 @@ func (s *script) offsets(t *testing.T, d *datadriven.TestData, out *strings.Buil
 		fmt.Fprintf(out, "gone: %v tombstone=%v\n", gone, tombstone)
 	case "txn-begin":
 		s.m.offsets.begin(kafka.ProducerID(number(t, d, "producer", 0)), kafka.TopicPartition{Topic: text(d, "topic")},
-			committed{int64(number(t, d, "offset", 0)), 3, "", 0, NoExpiration, int64(number(t, d, "at", 0))})
+			committed{int64(number(t, d, "offset", 0)), 3, "", 0, grouplog.NoExpiration, int64(number(t, d, "at", 0))})
 	case "txn-end":
 		s.m.offsets.end(kafka.ProducerID(number(t, d, "producer", 0)), d.HasArg("commit"))
 	default:

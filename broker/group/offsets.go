@@ -8,6 +8,7 @@ import (
 
 	"barnabas/internal/kafka"
 	"barnabas/protocol"
+	"barnabas/protocol/grouplog"
 )
 
 // committed is one offset of a group. Times are milliseconds.
@@ -16,7 +17,7 @@ type committed struct {
 	epoch      int32
 	metadata   string
 	timestamp  int64
-	expiration int64 // NoExpiration
+	expiration int64 // grouplog.NoExpiration
 	// at is the log offset of the batch that holds it: of two commits the one
 	// with the larger counts.
 	at int64
@@ -104,10 +105,10 @@ func (m *Machine) BeginCommit(now time.Time, r *CommitRequest) int {
 			if p.Err != ok {
 				continue
 			}
-			if p.Timestamp == NoTimestamp {
+			if p.Timestamp == grouplog.NoTimestamp {
 				p.Timestamp = ms
 			}
-			p.expiration = NoExpiration
+			p.expiration = grouplog.NoExpiration
 			if r.Retention >= 0 {
 				p.expiration = ms + r.Retention.Milliseconds()
 			}
@@ -184,7 +185,7 @@ func fitsMetadata(s string, limit int) bool {
 	if len(s) <= limit {
 		return true
 	}
-	if !fitsString(s) {
+	if !grouplog.FitsString(s) {
 		return false
 	}
 	n := 0
@@ -222,11 +223,11 @@ func (m *Machine) Fetch(r *FetchRequest) FetchResponse {
 func (o *offsets) fetch(topic string, partition int32, stable bool) FetchedPartition {
 	tp := kafka.TopicPartition{Topic: topic, Partition: partition}
 	if stable && o.unstable(tp) {
-		return FetchedPartition{partition, -1, NoEpoch, "", errUnstableOffset}
+		return FetchedPartition{partition, -1, grouplog.NoEpoch, "", errUnstableOffset}
 	}
 	c, found := o.stable[tp]
 	if !found {
-		return FetchedPartition{partition, -1, NoEpoch, "", ok}
+		return FetchedPartition{partition, -1, grouplog.NoEpoch, "", ok}
 	}
 	return FetchedPartition{partition, c.offset, c.epoch, c.metadata, ok}
 }
@@ -276,14 +277,14 @@ func (m *Machine) Expire(now time.Time) (gone []kafka.TopicPartition, tombstone 
 			if !m.since.IsZero() {
 				base = m.since.UnixMilli()
 			}
-		case m.state == Stable && m.protocolType == consumerProtocol && m.subscribed != nil:
+		case m.state == Stable && m.protocolType == grouplog.ConsumerProtocol && m.subscribed != nil:
 			if _, is := m.subscribed[tp.Topic]; is {
 				return false
 			}
 		default:
 			return false
 		}
-		if c.expiration != NoExpiration {
+		if c.expiration != grouplog.NoExpiration {
 			return ms >= c.expiration
 		}
 		return ms-base >= m.limits.Retention.Milliseconds()

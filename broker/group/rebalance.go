@@ -1,6 +1,10 @@
 package group
 
-import "time"
+import (
+	"time"
+
+	"barnabas/protocol/grouplog"
+)
 
 // minPostpone keeps a group whose members ask for no rebalance time, and don't
 // come back, from spinning until their sessions expire.
@@ -193,15 +197,15 @@ func (m *Machine) fail(now time.Time, r SyncResponse) {
 }
 
 // write asks for a group record to be appended.
-func (m *Machine) write(v *GroupValue, s storing) {
+func (m *Machine) write(v *grouplog.GroupValue, s storing) {
 	m.lastID++
 	m.writes[m.lastID] = s
 	m.out.Writes = append(m.out.Writes, Write{m.lastID, v})
 }
 
 // value is the group's record with these assignments.
-func (m *Machine) value(assignments map[string][]byte) *GroupValue {
-	v := &GroupValue{
+func (m *Machine) value(assignments map[string][]byte) *grouplog.GroupValue {
+	v := &grouplog.GroupValue{
 		ProtocolType:   m.protocolType,
 		Generation:     m.generation,
 		Protocol:       m.protocol,
@@ -212,7 +216,7 @@ func (m *Machine) value(assignments map[string][]byte) *GroupValue {
 		v.Leader = &leader
 	}
 	for _, p := range m.order {
-		v.Members = append(v.Members, MemberValue{
+		v.Members = append(v.Members, grouplog.MemberValue{
 			MemberID: p.id, InstanceID: p.instance, ClientID: p.clientID, ClientHost: p.clientHost,
 			RebalanceTimeout: int32(p.rebalance.Milliseconds()), SessionTimeout: int32(p.session.Milliseconds()),
 			Subscription: p.metadata(*m.protocol), Assignment: assignments[p.id],

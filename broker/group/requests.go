@@ -142,7 +142,7 @@ type CommitPartition struct {
 	LeaderEpoch int32
 	Metadata    string
 	// Timestamp is the client's commit time in milliseconds (v1), or
-	// NoTimestamp for now.
+	// grouplog.NoTimestamp for now.
 	Timestamp int64
 	// Err, set by the caller (unknown partition), keeps this one out; after the
 	// call it is the outcome.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"barnabas/internal/kafka"
 	"barnabas/log/batch"
 	"barnabas/protocol"
+	"barnabas/protocol/grouplog"
 )
 
 // memStore keeps partitions in memory.
@@ -120,7 +122,7 @@ func (s *memStore) texts(p int32) []string {
 			if err != nil {
 				panic(err)
 			}
-			k, v := DumpText(r.Offset, r.Key, r.Value)
+			k, v := grouplog.DumpText(r.Offset, r.Key, r.Value)
 			out = append(out, k+" "+v)
 		}
 	}
@@ -136,4 +138,23 @@ func start(t testing.TB, s *memStore, cfg Config) *Coordinator {
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+// batches splits a segment file that Apache Kafka wrote.
+func batches(t testing.TB, name string) [][]byte {
+	t.Helper()
+	b, err := os.ReadFile("../../protocol/grouplog/testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out [][]byte
+	for len(b) > 0 {
+		h, err := batch.ParseHeader(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, b[:h.Size()])
+		b = b[h.Size():]
+	}
+	return out
 }

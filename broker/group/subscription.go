@@ -1,103 +1,22 @@
 package group
 
-// consumerProtocol is the protocol type of consumers, whose subscriptions and
-// assignments can be read here. Their schemas are ConsumerProtocolSubscription
-// and ConsumerProtocolAssignment of Apache Kafka's clients; every later version
-// begins like version 0.
-const consumerProtocol = "consumer"
-
-// subscription is what a consumer wants and, from version 1 on, had.
-type subscription struct {
-	version    int16
-	topics     []string
-	userData   []byte // nil is null
-	owned      []topicPartitions
-	generation int32
-	rack       *string
-}
-
-// assignment is what a consumer gets.
-type assignment struct {
-	topics   []topicPartitions
-	userData []byte // nil is null
-}
-
-// topicPartitions are partitions of one topic.
-type topicPartitions struct {
-	topic      string
-	partitions []int32
-}
+import "barnabas/protocol/grouplog"
 
 // subscriptions are the topics that the members of the generation subscribe to;
 // nil if that can't be told.
 func (m *Machine) subscriptions() map[string]struct{} {
-	if m.protocolType != consumerProtocol {
+	if m.protocolType != grouplog.ConsumerProtocol {
 		return nil
 	}
 	topics := map[string]struct{}{}
 	for _, p := range m.order {
-		d := decoder{b: p.metadata(*m.protocol)}
-		d.int16()
-		for _, t := range d.strings() {
-			topics[t] = struct{}{}
-		}
-		if d.failed {
+		list, good := grouplog.SubscribedTopics(p.metadata(*m.protocol))
+		if !good {
 			return nil
+		}
+		for _, t := range list {
+			topics[t] = struct{}{}
 		}
 	}
 	return topics
-}
-
-// decodeSubscription reads versions 0 to 3. What follows is ignored.
-func decodeSubscription(b []byte) (subscription, bool) {
-	d := decoder{b: b}
-	s := subscription{version: d.int16()}
-	s.topics, s.userData = d.strings(), d.bytes()
-	if s.version >= 1 {
-		s.owned = d.topicPartitions()
-	}
-	if s.version >= 2 {
-		s.generation = d.int32()
-	}
-	if s.version >= 3 {
-		s.rack = d.nullableString()
-	}
-	return s, !d.failed && s.version >= 0 && s.version <= 3
-}
-
-// decodeAssignment reads versions 0 to 3, which are alike.
-func decodeAssignment(b []byte) (assignment, bool) {
-	d := decoder{b: b}
-	version := d.int16()
-	a := assignment{d.topicPartitions(), d.bytes()}
-	return a, !d.failed && version >= 0 && version <= 3
-}
-
-func (d *decoder) strings() []string {
-	var out []string
-	for range d.arrayLen() {
-		if d.failed {
-			break
-		}
-		out = append(out, d.string())
-	}
-	return out
-}
-
-func (d *decoder) topicPartitions() []topicPartitions {
-	var out []topicPartitions
-	for range d.arrayLen() {
-		if d.failed {
-			break
-		}
-		t := topicPartitions{topic: d.string()}
-		for range d.arrayLen() {
-			if d.failed {
-				break
-			}
-			t.partitions = append(t.partitions, d.int32())
-		}
-		out = append(out, t)
-	}
-	return out
 }

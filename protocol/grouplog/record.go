@@ -1,4 +1,4 @@
-package group
+package grouplog
 
 import (
 	"encoding/binary"
@@ -7,19 +7,14 @@ import (
 	"math"
 )
 
-// The keys and values of __consumer_offsets. All begin with an int16 version;
-// the schemas are group-coordinator/src/main/resources/common/message of Apache
-// Kafka 3.9. Written are keys 1 and 2, offset values 3 (1 with an expiration)
-// and group values 3; all listed versions are read.
-
 // ErrRecord is wrapped by errors about keys and values that do not decode.
-var ErrRecord = errors.New("group: malformed record of __consumer_offsets")
+var ErrRecord = errors.New("grouplog: malformed record of __consumer_offsets")
 
 // KeyKind tells what a record of __consumer_offsets is about.
 type KeyKind int8
 
 const (
-	// KeyUnknown is a key of a version that this coordinator does not read:
+	// KeyUnknown is a key of a version that is not read here:
 	// from 3 on they belong to the newer group protocol.
 	KeyUnknown KeyKind = iota
 	// KeyOffset is a committed offset, versions 0 and 1.
@@ -133,8 +128,8 @@ func AppendGroupValue(b []byte, v *GroupValue) []byte {
 	return b
 }
 
-// fitsString reports whether s can be a string of a record.
-func fitsString(s string) bool { return len(s) <= math.MaxInt16 }
+// FitsString reports whether s can be a string of a record.
+func FitsString(s string) bool { return len(s) <= math.MaxInt16 }
 
 func appendString(b []byte, s string) []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
@@ -155,14 +150,16 @@ func appendBytes(b, v []byte) []byte {
 
 // DecodeKey reads a record's key. Versions from 3 on give KeyUnknown and no
 // error. Strings are copies.
-func DecodeKey(b []byte) (Key, error) { return decodeKey(&decoder{b: b}) }
+func DecodeKey(b []byte) (Key, error) { return DecodeKeyWith(b, nil) }
 
-func decodeKey(d *decoder) (Key, error) {
-	size := len(d.b)
+// DecodeKeyWith is DecodeKey whose strings are those of interned, if it is not
+// nil: names that repeat in every key then share their bytes.
+func DecodeKeyWith(b []byte, interned map[string]string) (Key, error) {
+	d := decoder{b: b, interned: interned}
 	k := Key{Version: d.int16()}
 	switch {
 	case d.failed || k.Version < 0:
-		return Key{}, fmt.Errorf("%w: key of %d bytes", ErrRecord, size)
+		return Key{}, fmt.Errorf("%w: key of %d bytes", ErrRecord, len(b))
 	case k.Version <= 1:
 		k.Kind, k.Group, k.Topic, k.Partition = KeyOffset, d.string(), d.string(), d.int32()
 	case k.Version == 2:

@@ -1,4 +1,4 @@
-package group
+package grouplog
 
 import (
 	"encoding/base64"
@@ -180,7 +180,7 @@ func (j *jsonText) offset(v *OffsetValue) {
 
 // group appends a group's value; decode shows what consumers wrote in clear.
 func (j *jsonText) group(v *GroupValue, decode bool) {
-	decode = decode && v.ProtocolType == consumerProtocol
+	decode = decode && v.ProtocolType == ConsumerProtocol
 	j.raw(`{"protocolType":`).str(v.ProtocolType).raw(`,"generation":`).int(int64(v.Generation))
 	j.raw(`,"protocol":`).nullable(v.Protocol).raw(`,"leader":`).nullable(v.Leader)
 	if v.Version >= 2 {

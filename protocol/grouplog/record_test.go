@@ -1,4 +1,4 @@
-package group
+package grouplog
 
 import (
 	"bytes"
@@ -69,7 +69,7 @@ func FuzzRecords(f *testing.F) {
 				t.Errorf("key %+v became %+v, %v", k, again, err)
 			}
 		}
-		if v, err := DecodeOffsetValue(value); err == nil && fitsString(v.Metadata) {
+		if v, err := DecodeOffsetValue(value); err == nil && FitsString(v.Metadata) {
 			again, err := DecodeOffsetValue(AppendOffsetValue(nil, &v))
 			if again.Version == 1 {
 				v.LeaderEpoch = NoEpoch
