@@ -93,7 +93,7 @@ func logKeys() []Key {
 			Doc: "How long a record may wait for compaction."},
 		{Name: "record.validation", Type: String, Default: "sampled", Valid: oneOf("full", "sampled", "header"), Mode: ClusterWide, Status: Built,
 			Doc: "Barnabas only. How closely compressed batches of producers are looked at: every record (full), every record of some batches and of all that are compacted or transactional (sampled), or the batch header (header)."},
-		{Name: "log.flush.when.alone", Type: Boolean, Default: "true", Status: Harmless,
-			Doc: "Barnabas only. Sync before acknowledging acks=all while the leader is the only replica in sync of several. Not built yet."},
+		{Name: "log.flush.when.alone", Type: Boolean, Default: "true", Status: Built,
+			Doc: "Barnabas only. Sync before acknowledging acks=all while the leader is the only replica in sync of several."},
 	}
 }

@@ -77,7 +77,7 @@ func (m *Manager) failures() error {
 // the operator must put right is returned; a directory that can't be used is
 // offline.
 func (d *logDir) claim(m *Manager) error {
-	if err := m.o.FS.MkdirAll(d.path); err != nil {
+	if err := makeDurably(m.o.FS, d.path); err != nil {
 		d.fail(m, err)
 		return nil
 	}
@@ -98,6 +98,31 @@ func (d *logDir) claim(m *Manager) error {
 		d.meta = checkpoint.Meta{BrokerID: -1}
 	default:
 		d.fail(m, err)
+	}
+	return nil
+}
+
+// makeDurably makes a directory and its parents, if they are not there: a crash of
+// the machine must not take away the directory of what was synced in it.
+func makeDurably(f vfs.FS, dir string) error {
+	var parents []string
+	for at := dir; ; at = path.Dir(at) {
+		ok, err := exists(f, at)
+		if err != nil {
+			return err
+		}
+		if ok || path.Dir(at) == at {
+			break
+		}
+		parents = append(parents, path.Dir(at))
+	}
+	if err := f.MkdirAll(dir); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		if err := f.SyncDir(p); err != nil {
+			return err
+		}
 	}
 	return nil
 }

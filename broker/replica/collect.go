@@ -24,6 +24,7 @@ func (m *Manager) Collect(p *metrics.Page) {
 	p.Family("kafka_server_delayedoperationpurgatory_purgatorysize", metrics.GaugeKind, "Requests that wait.")
 	p.Int(int64(fetches), "delayedOperation", "Fetch")
 	p.Int(int64(produces), "delayedOperation", "Produce")
+	p.Counter("barnabas_replicas_alone_syncs_total", "Syncs of logs before acknowledging, since their leaders were alone in sync.", m.syncs.count())
 	if p.Partitions {
 		collectPartitions(p, list)
 	}

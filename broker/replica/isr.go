@@ -120,6 +120,9 @@ func (p *Partition) followedLocked(id kafka.BrokerID, epoch kafka.BrokerEpoch, o
 // proposeLocked makes isr the proposed one.
 func (p *Partition) proposeLocked(isr []kafka.BrokerID, reason string) *Proposal {
 	p.proposed = isr
+	if p.aloneLocked() { // see become
+		p.m.syncs.want(p.tp)
+	}
 	ask := &Proposal{TP: p.tp, TopicID: p.state.TopicID, LeaderEpoch: p.state.LeaderEpoch, PartitionEpoch: p.state.PartitionEpoch, Reason: reason}
 	for _, id := range isr {
 		m := Member{ID: id, Epoch: -1}

@@ -61,13 +61,17 @@ func startCluster(t *testing.T) (*Manager, *proposals) {
 	m := start(t, vfs.NewMem())
 	asked := &proposals{}
 	m.propose = asked.add
-	e := cluster.NewEdit(cluster.Empty())
-	for id := range kafka.BrokerID(3) {
-		e.ReadBroker(&cluster.Broker{ID: id + 1, Epoch: 100, Version: "test", Zxid: 100})
-	}
-	im, changes := e.Publish()
-	m.Follow(im, changes)
+	m.Follow(aliveImage(1, 2, 3))
 	return m, asked
+}
+
+// aliveImage is an image with brokers alone.
+func aliveImage(ids ...kafka.BrokerID) (*cluster.Image, []cluster.Change) {
+	e := cluster.NewEdit(cluster.Empty())
+	for _, id := range ids {
+		e.ReadBroker(&cluster.Broker{ID: id, Epoch: 100, Version: "test", Zxid: 100})
+	}
+	return e.Publish()
 }
 
 // fetch is a follower's fetch from offset.

@@ -37,6 +37,9 @@ type Options struct {
 	// LagMax is how long a member of the ISR may not have caught up
 	// (replica.lag.time.max.ms). Default 30 s.
 	LagMax time.Duration
+	// FlushWhenAlone makes acks=all wait for a sync while the leader is the only
+	// one in sync of several replicas (log.flush.when.alone).
+	FlushWhenAlone bool
 	// Workers bounds how many partitions are moved at a time; default 8.
 	Workers int
 	Logger  *slog.Logger
@@ -57,6 +60,9 @@ type Manager struct {
 	workers      int
 	logger       *slog.Logger
 
+	flushWhenAlone bool
+	syncs          syncs
+
 	// registration is the czxid of the present registration; unregistered if
 	// there is none.
 	registration atomic.Int64
@@ -76,7 +82,7 @@ type Manager struct {
 func NewManager(o Options) *Manager {
 	m := &Manager{
 		self: o.Self, logs: o.Logs, topicOptions: o.Topic, onLeadership: o.OnLeadership, workers: o.Workers, logger: o.Logger,
-		propose: o.Propose, onFollow: o.OnFollow, lagMax: o.LagMax,
+		propose: o.Propose, onFollow: o.OnFollow, lagMax: o.LagMax, flushWhenAlone: o.FlushWhenAlone,
 		produces:   purgatory.New[kafka.TopicPartition](),
 		fetches:    purgatory.New[kafka.TopicPartition](),
 		partitions: map[kafka.TopicPartition]*Partition{},
@@ -98,6 +104,7 @@ func NewManager(o Options) *Manager {
 	}
 	m.registration.Store(unregistered)
 	m.queue.init()
+	m.syncs.init()
 	return m
 }
 

@@ -112,6 +112,11 @@ func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
 	if leading {
 		p.rememberLocked(fresh, time.Now())
 		p.advanceLocked()
+		if p.aloneLocked() && l.RecoveryPoint() < l.EndOffset() {
+			// Those who left may have had on their disks what is in memory only here,
+			// and they can't be elected any more.
+			p.m.syncs.want(p.tp)
+		}
 	} else {
 		p.remotes = nil
 	}
@@ -132,7 +137,8 @@ type Appended struct {
 	log.AppendInfo
 	// Epoch is the leadership that it was made in.
 	Epoch kafka.LeaderEpoch
-	// Replicated: the high watermark is past the records already.
+	// Replicated: nothing is to be waited for. The high watermark is past the
+	// records, and they are synced where this leader is alone.
 	Replicated bool
 	// Followed: other replicas wait for the records.
 	Followed bool
@@ -162,14 +168,17 @@ func (p *Partition) append(recs []byte, acks int16, origin log.Origin, epoch kaf
 	p.traffic.BytesIn += int64(info.Bytes)
 	p.traffic.MessagesIn += int64(info.Records)
 	moved = p.advanceLocked()
-	return Appended{
-		AppendInfo: info, Epoch: p.state.LeaderEpoch,
-		Replicated: l.HighWatermark() > info.LastOffset, Followed: len(p.remotes) > 0,
-	}, moved, nil
+	replicated := l.HighWatermark() > info.LastOffset
+	if replicated && acks == -1 {
+		if replicated, err = p.safeLocked(l, info.LastOffset+1); err != nil {
+			return Appended{}, moved, err
+		}
+	}
+	return Appended{AppendInfo: info, Epoch: p.state.LeaderEpoch, Replicated: replicated, Followed: len(p.remotes) > 0}, moved, nil
 }
 
-// replicated says whether the high watermark passed last, or why it never will
-// in the leadership of epoch.
+// replicated says whether all replicas that count have last, and a lone one on
+// its disk, or why they never will in the leadership of epoch.
 func (p *Partition) replicated(last int64, epoch kafka.LeaderEpoch) (bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -186,5 +195,5 @@ func (p *Partition) replicated(last int64, epoch kafka.LeaderEpoch) (bool, error
 	if len(p.state.ISR) < p.state.effectiveMinISR() {
 		return true, fmt.Errorf("%w: %s: %v of %d", ErrNotEnoughReplicasAfterAppend, p.tp, p.state.ISR, p.state.effectiveMinISR())
 	}
-	return true, nil
+	return p.safeLocked(l, last+1)
 }

@@ -111,6 +111,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { m.watchLag(ctx) })
+	wg.Go(func() { m.syncAlone(ctx) })
 	for range m.workers {
 		wg.Go(func() {
 			for {
