@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"barnabas/protocol"
+	"barnabas/protocol/groupstory"
 )
 
 // groupOperations are the operations on a group that a caller with all rights
@@ -13,9 +14,10 @@ import (
 const groupOperations = 1<<3 | 1<<6 | 1<<8
 
 // describeGroups, versions 0 to 5. v3: authorized operations; v4: static
-// members; v5: flexible.
-func (a *API) describeGroups(_ context.Context, _ *Call, req *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
+// members; v5: flexible; who asks by our tag is told more (package groupstory).
+func (a *API) describeGroups(_ context.Context, c *Call, req *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
 	resp := kmsg.NewPtrDescribeGroupsResponse()
+	asked := c.Version >= groupstory.Version && groupstory.Asked(req)
 	var seen repeats[string]
 	for _, id := range req.Groups {
 		o := kmsg.NewDescribeGroupsResponseGroup()
@@ -29,6 +31,12 @@ func (a *API) describeGroups(_ context.Context, _ *Call, req *kmsg.DescribeGroup
 		o.ProtocolType, o.Protocol = d.ProtocolType, d.Protocol
 		if req.IncludeAuthorizedOperations {
 			o.AuthorizedOperations = groupOperations
+		}
+		if asked && d.Err == protocol.None {
+			if story, err := a.opt.Groups.Explain(id); err == protocol.None {
+				// JSON of numbers and strings; it can't fail.
+				_ = story.Put(&o)
+			}
 		}
 		for _, m := range d.Members {
 			q := kmsg.NewDescribeGroupsResponseGroupMember()

@@ -72,6 +72,7 @@ func newGroupBroker(t *testing.T) *broker {
 	await(t, func() bool { return g.Describe("x").Err == 0 })
 	e := cluster.NewEdit(cluster.Empty())
 	e.ReadBroker(&cluster.Broker{ID: 1, Epoch: 5, Zxid: 5, Endpoints: []cluster.Endpoint{{Listener: "PLAINTEXT", Host: "127.0.0.1", Port: 39092, Protocol: "PLAINTEXT"}}})
+	e.ReadTopic(cluster.TopicRead{Name: "auto1", ID: kafka.TopicID{2}, Assignment: map[int32]cluster.Assignment{0: {Replicas: []kafka.BrokerID{1}}}, Zxid: 6})
 	e.ReadTopic(cluster.TopicRead{Name: "pr", ID: idA, Assignment: map[int32]cluster.Assignment{0: {Replicas: []kafka.BrokerID{1}}, 1: {Replicas: []kafka.BrokerID{1}}}, Zxid: 6})
 	im, _ := e.Publish()
 	b.api.opt.Image = func() *cluster.Image { return im }
@@ -196,7 +197,7 @@ func (c *conversation) answer(conn *client, title string, req kmsg.Request) kmsg
 	delete(c.want, title)
 	if strings.HasSuffix(want, "…") { // cut
 		i := strings.Index(want, `"Metadata":"ü`)
-		if !bytes.Contains(got, []byte(strings.Trim(want[i:], "…"))) {
+		if !bytes.Contains(got, []byte(strings.Trim(want[i:], "\ufffd…"))) {
 			c.t.Errorf("%s: got %.300s", title, got)
 		}
 		return resp
@@ -256,6 +257,12 @@ func (c *conversation) offsets() {
 	c.ask("OffsetCommit 4096 two-byte chars", 9, commitOf("simple-g", "pr", 0, 5, strings.Repeat("ü", 4096)))
 	c.ask("OffsetCommit empty group", 9, commitOf("", "pr", 0, 12, ""))
 	c.ask("OffsetCommit negative offset", 9, commitOf("simple-g", "pr", 1, -7, ""))
+	all := fetchOf(7, "simple-g", "")
+	all.Topics = nil
+	c.ask("OffsetFetch all", 7, all)
+	all = fetchOf(9, "simple-g", "")
+	all.Groups[0].Topics = nil
+	c.ask("OffsetFetch all v8", 9, all)
 	c.ask("OffsetFetch some", 5, fetchOf(5, "simple-g", "pr", 0, 1))
 	c.ask("OffsetFetch unknown group", 9, fetchOf(9, "nogroup", "pr", 0))
 	c.ask("OffsetFetch unknown topic", 9, fetchOf(9, "simple-g", "nosuch", 0))
@@ -341,7 +348,28 @@ func (c *conversation) membership() {
 	r = joinOf("test-group", "")
 	r.Protocols[0].Name = "foo"
 	c.ask("Join no common proto", 9, r)
+	c.deletions()
 	c.rebalance(m1)
+}
+
+func deleteOf(groups ...string) *kmsg.DeleteGroupsRequest {
+	r := kmsg.NewPtrDeleteGroupsRequest()
+	r.Groups = groups
+	return r
+}
+
+// deletions are those of groups at work.
+func (c *conversation) deletions() {
+	c.ask("DeleteGroups", 2, deleteOf("", "nogroup", "test-group"))
+	offsets := func(group, topic string) *kmsg.OffsetDeleteRequest {
+		r := kmsg.NewPtrOffsetDeleteRequest()
+		r.Group = group
+		r.Topics = []kmsg.OffsetDeleteRequestTopic{{Topic: topic, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: 0}}}}
+		return r
+	}
+	c.ask("OffsetDelete subscribed", 0, offsets("test-group", "pr"))
+	c.ask("OffsetDelete other topic", 0, offsets("test-group", "auto1"))
+	c.ask("OffsetDelete no group", 0, offsets("nogroup", "pr"))
 }
 
 func (c *conversation) lists() {
@@ -413,4 +441,8 @@ func (c *conversation) leaving() {
 	c.ask("Leave unknown group", 5, l)
 	l.Group, l.Members = "static-g", []kmsg.LeaveGroupRequestMember{{InstanceID: ptr("inst1")}}
 	c.ask("Leave static admin", 5, l)
+	c.ask("DeleteGroups at last", 2, deleteOf("static-g"))
+	d := kmsg.NewPtrDescribeGroupsRequest()
+	d.Groups = []string{"test-group", "static-g"}
+	c.ask("Describe after", 5, d)
 }

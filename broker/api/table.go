@@ -36,6 +36,8 @@ func table() []entry {
 		{protocol.KeyDescribeConfigs, 0, 4, adapt(kmsg.NewPtrDescribeConfigsRequest, (*API).describeConfigs)},
 		{protocol.KeyDescribeLogDirs, 0, 4, adapt(kmsg.NewPtrDescribeLogDirsRequest, (*API).describeLogDirs)},
 		{protocol.KeyCreatePartitions, 0, 3, adapt(kmsg.NewPtrCreatePartitionsRequest, (*API).createPartitions)},
+		{protocol.KeyDeleteGroups, 0, 2, adapt(kmsg.NewPtrDeleteGroupsRequest, (*API).deleteGroups)},
+		{protocol.KeyOffsetDelete, 0, 0, adapt(kmsg.NewPtrOffsetDeleteRequest, (*API).offsetDelete)},
 		{protocol.KeyAlterPartition, 0, 3, adapt(kmsg.NewPtrAlterPartitionRequest, (*API).alterPartition)},
 		{protocol.KeyDescribeCluster, 0, 1, adapt(kmsg.NewPtrDescribeClusterRequest, (*API).describeCluster)},
 		{protocol.KeyDescribeProducers, 0, 0, adapt(kmsg.NewPtrDescribeProducersRequest, (*API).describeProducers)},

@@ -152,7 +152,7 @@ func (c *Coordinator) DropTopics(topics []string) {
 func (c *Coordinator) forget(which func(*Machine, time.Time) ([]kafka.TopicPartition, bool)) {
 	removed := 0
 	for _, g := range c.instances() {
-		removed += g.forget(which)
+		removed += g.forget(which, nil)
 	}
 	if removed > 0 {
 		c.log.Info("removed offsets of consumer groups", "offsets", removed)

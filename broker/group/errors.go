@@ -23,6 +23,9 @@ const (
 	errUnstableOffset       = protocol.UnstableOffsetCommit
 	errUnknownPartition     = protocol.UnknownTopicOrPartition
 	errTimedOut             = protocol.RequestTimedOut
+	errGroupNotFound        = protocol.GroupIDNotFound
+	errNonEmpty             = protocol.NonEmptyGroup
+	errSubscribed           = protocol.GroupSubscribedToTopic
 	errUnknownServer        = protocol.UnknownServerError
 )
 

@@ -158,14 +158,20 @@ func (g *instance) giveUp(t Ticket) {
 }
 
 // forget removes offsets, and the group if it has become Dead by that. It
-// returns how many offsets were removed.
-func (g *instance) forget(which func(*Machine, time.Time) ([]kafka.TopicPartition, bool)) int {
+// returns how many offsets were removed. done, if not nil, gets the outcome of
+// the append once, if there was something to append.
+func (g *instance) forget(which func(*Machine, time.Time) ([]kafka.TopicPartition, bool), done func(error)) int {
 	g.mu.Lock()
+	return g.forgetLocked(which, done)
+}
+
+// forgetLocked is forget with g.mu held; it unlocks.
+func (g *instance) forgetLocked(which func(*Machine, time.Time) ([]kafka.TopicPartition, bool), done func(error)) int {
 	was := g.m.State()
 	gone, tombstone := which(g.m, time.Now())
 	dead := was != Dead && g.m.State() == Dead
 	if len(gone) > 0 || tombstone {
-		g.p.appends.add(&appending{
+		a := &appending{
 			tenure:   g.t,
 			sequence: batch.Absent,
 			records: func(b *batch.Builder, ts int64) {
@@ -176,7 +182,11 @@ func (g *instance) forget(which func(*Machine, time.Time) ([]kafka.TopicPartitio
 					b.Append(ts, grouplog.AppendGroupKey(nil, g.m.id), nil)
 				}
 			},
-		})
+		}
+		if done != nil {
+			a.done = func(_ int64, err error) { done(err) }
+		}
+		g.p.appends.add(a)
 	}
 	g.arm(time.Now())
 	g.mu.Unlock()

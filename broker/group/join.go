@@ -2,6 +2,7 @@ package group
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"time"
 
@@ -19,7 +20,7 @@ func (m *Machine) Join(now time.Time, t Ticket, r *JoinRequest, newID string) Ef
 	case !m.admits(r.MemberID):
 		if p := m.members[r.MemberID]; p != nil {
 			m.remove(p, errUnknownMember)
-			m.membersChanged(now, "member "+p.id+" was refused for the size of the group")
+			m.membersChanged(now, who(p)+" was refused for the size of the group")
 		}
 		delete(m.pending, r.MemberID)
 		m.refuse(t, "", errMaxSize)
@@ -31,6 +32,9 @@ func (m *Machine) Join(now time.Time, t Ticket, r *JoinRequest, newID string) Ef
 		m.joinNew(now, t, r, newID)
 	default:
 		m.joinKnown(now, t, r)
+	}
+	if p := m.members[cmp.Or(r.MemberID, newID)]; p != nil && p.join == t {
+		m.history.arrived(now, p.id)
 	}
 	m.settle(now)
 	return m.flush()
@@ -101,7 +105,7 @@ func (m *Machine) joinKnown(now time.Time, t Ticket, r *JoinRequest) {
 			return
 		}
 		m.update(p, r, t)
-		m.prepare(now, "member "+p.id+" changed its metadata")
+		m.prepare(now, who(p)+" changed its metadata")
 	case Stable:
 		if same && !isLeader {
 			m.out.Joins = append(m.out.Joins, JoinAnswer{t, m.joined(p, false)})
@@ -109,7 +113,7 @@ func (m *Machine) joinKnown(now time.Time, t Ticket, r *JoinRequest) {
 		}
 		// A leader may have seen changes that its metadata don't show.
 		m.update(p, r, t)
-		m.prepare(now, "member "+p.id+" joined again: "+reasonOr(r.Reason, "leader or changed metadata"))
+		m.prepare(now, who(p)+" joined again: "+reasonOr(r.Reason, "leader or changed metadata"))
 	default:
 		m.refuse(t, r.MemberID, errUnknownMember)
 	}
@@ -138,7 +142,7 @@ func (m *Machine) addAndRebalance(now time.Time, t Ticket, r *JoinRequest, id st
 	p.deadline = now.Add(newMemberTimeout)
 	m.at(p.deadline)
 	if m.state != PreparingRebalance {
-		m.prepare(now, "member "+id+" joins: "+reasonOr(r.Reason, "new"))
+		m.prepare(now, who(p)+" joins: "+reasonOr(r.Reason, "new"))
 	}
 }
 

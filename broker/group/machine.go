@@ -2,6 +2,7 @@ package group
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"barnabas/protocol"
@@ -87,6 +88,15 @@ func (p *member) expires() (time.Time, bool) {
 	return p.deadline, true
 }
 
+// who names a member to people.
+func who(p *member) string {
+	s := "member " + p.id
+	if p.clientHost != "" {
+		s += " of " + strings.TrimPrefix(p.clientHost, "/")
+	}
+	return s
+}
+
 func (p *member) metadata(protocol string) []byte {
 	for i := range p.protocols {
 		if p.protocols[i].Name == protocol {
@@ -141,6 +151,7 @@ type Machine struct {
 	room         time.Duration
 
 	offsets offsets
+	history chronicle
 
 	// next is not later than the earliest deadline.
 	next   time.Time
@@ -362,7 +373,7 @@ func (m *Machine) Tick(now time.Time) Effects {
 	for _, p := range slices.Clone(m.order) {
 		if t, may := p.expires(); may && !t.After(now) {
 			m.remove(p, errUnknownMember)
-			m.membersChanged(now, "member "+p.id+" was not heard of for its session timeout")
+			m.membersChanged(now, who(p)+" was not heard of for its session timeout")
 		}
 	}
 	m.settle(now)

@@ -298,6 +298,21 @@ func (s *script) offsets(t *testing.T, d *datadriven.TestData, out *strings.Buil
 	case "drop":
 		gone, tombstone := s.m.DropTopics(s.now, func(x string) bool { return x == text(d, "topic") })
 		fmt.Fprintf(out, "gone: %v tombstone=%v\n", gone, tombstone)
+	case "delete":
+		gone, tombstone, err := s.m.Delete(s.now)
+		fmt.Fprintf(out, "delete: %s gone: %v tombstone=%v\n", err.Name(), gone, tombstone)
+	case "delete-offset":
+		of := []OffsetDeletion{{TopicPartition: kafka.TopicPartition{Topic: text(d, "topic"), Partition: int32(number(t, d, "partition", 0))}}}
+		gone, tombstone, err := s.m.DeleteOffsets(s.now, of)
+		fmt.Fprintf(out, "delete: %s %s gone: %v tombstone=%v\n", err.Name(), of[0].Err.Name(), gone, tombstone)
+	case "story":
+		for _, g := range s.m.Story().Generations {
+			fmt.Fprintf(out, "generation %d: %s\n  began=%d joined=%d assigned=%d members=%d leader=%q protocol=%q last=%q after %d ms\n",
+				g.Generation, g.Cause, g.Began, g.Joined, g.Assigned, g.Members, g.Leader, g.Protocol, g.Last, g.LastAfter)
+			if g.MissingCount+g.UnsyncedCount+g.Also > 0 || g.Failed != "" {
+				fmt.Fprintf(out, "  missing=%d%v unsynced=%d%v also=%d failed=%q\n", g.MissingCount, g.Missing, g.UnsyncedCount, g.Unsynced, g.Also, g.Failed)
+			}
+		}
 	case "txn-begin":
 		s.m.offsets.begin(kafka.ProducerID(number(t, d, "producer", 0)), kafka.TopicPartition{Topic: text(d, "topic")},
 			committed{int64(number(t, d, "offset", 0)), 3, "", 0, grouplog.NoExpiration, int64(number(t, d, "at", 0))})

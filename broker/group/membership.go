@@ -86,6 +86,7 @@ func (m *Machine) assign(now time.Time, assignments map[string][]byte) {
 		}
 	}
 	m.enter(Stable, now)
+	m.history.assigned(now)
 	m.note("group is stable", "the leader's assignment is stored")
 }
 
@@ -138,6 +139,6 @@ func (m *Machine) leave(now time.Time, l LeavingMember) protocol.Error {
 	}
 	p := m.members[id]
 	m.remove(p, errUnknownMember)
-	m.membersChanged(now, "member "+id+" leaves: "+reasonOr(l.Reason, "it asked for it"))
+	m.membersChanged(now, who(p)+" leaves: "+reasonOr(l.Reason, "it asked for it"))
 	return ok
 }

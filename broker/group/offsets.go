@@ -306,6 +306,11 @@ func (m *Machine) forget(now time.Time, old func(kafka.TopicPartition, committed
 			delete(m.offsets.stable, tp)
 		}
 	}
+	return m.buried(now, gone)
+}
+
+// buried sorts what was removed, and ends the group if it holds nothing else.
+func (m *Machine) buried(now time.Time, gone []kafka.TopicPartition) (_ []kafka.TopicPartition, tombstone bool) {
 	slices.SortFunc(gone, func(a, b kafka.TopicPartition) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})

@@ -1,6 +1,10 @@
 package group
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"barnabas/protocol/grouplog"
@@ -34,14 +38,18 @@ func (m *Machine) prepare(now time.Time, reason string) {
 		m.joinDeadline = now.Add(timeout)
 	}
 	m.enter(PreparingRebalance, now)
+	m.history.rebalance(now, reason)
 	m.at(m.joinDeadline)
 	m.note("group prepares to rebalance", reason)
 }
 
 // membersChanged is called after a member was removed.
 func (m *Machine) membersChanged(now time.Time, reason string) {
-	if m.state == Stable || m.state == CompletingRebalance {
+	switch m.state {
+	case Stable, CompletingRebalance:
 		m.prepare(now, reason)
+	case PreparingRebalance:
+		m.history.rebalance(now, reason)
 	}
 }
 
@@ -82,6 +90,7 @@ func (m *Machine) complete(now time.Time) {
 		m.protocol, m.leader = nil, ""
 		m.subscribed = m.subscriptions()
 		m.enter(Empty, now)
+		m.history.joined(now, m)
 		m.note("group is empty", "no member is left")
 		m.write(m.value(nil), storing{generation: m.generation})
 		return
@@ -98,6 +107,7 @@ func (m *Machine) complete(now time.Time) {
 	m.protocol = &name
 	m.subscribed = m.subscriptions()
 	m.enter(CompletingRebalance, now)
+	m.history.joined(now, m)
 	m.note("group awaits its assignment", "all members joined or the time was over")
 	m.unsynced = make(map[string]struct{}, len(m.order))
 	for _, p := range m.order {
@@ -122,6 +132,7 @@ func (m *Machine) dropAbsent() {
 		}
 		m.count(p, -1)
 		delete(m.members, p.id)
+		m.history.missing(p.id)
 		leaderGone = leaderGone || p.id == m.leader
 	}
 	clear(m.order[len(kept):])
@@ -170,12 +181,23 @@ func (m *Machine) expireUnsynced(now time.Time) {
 	if len(m.unsynced) == 0 || m.state != CompletingRebalance && m.state != Stable {
 		return
 	}
-	for id := range m.unsynced {
+	names := slices.Sorted(maps.Keys(m.unsynced))
+	for _, id := range names {
 		if p := m.members[id]; p != nil {
+			m.history.unsynced(id)
 			m.remove(p, errUnknownMember)
 		}
 	}
-	m.prepare(now, "members did not send SyncGroup in time")
+	m.prepare(now, "no SyncGroup in time from "+some(names))
+}
+
+// some names the first few.
+func some(names []string) string {
+	const shown = 3
+	if len(names) <= shown {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
 }
 
 // synced marks that a member has asked for its assignment.
