@@ -86,7 +86,8 @@ type reign struct {
 	session   int64
 	lastNote  int64 // the last /config/changes notification taken
 	ready     bool
-	born      map[kafka.BrokerID]int64 // see plan.Controller
+	born      map[kafka.BrokerID]int64 // see plan.Controller, as reports
+	reports   map[kafka.BrokerID]*plan.Report
 	purgedAt  time.Time
 	// trouble is what was logged of topics that can't be dealt with.
 	trouble map[string]string
@@ -130,6 +131,7 @@ const (
 	evTopic
 	evDeletions
 	evConfigs
+	evDirs
 	evExpired
 )
 
@@ -223,6 +225,8 @@ func (c *Controller) OnEvent(e session.Event) {
 		c.queue.put(e.Path, evDeletions)
 	case e.Path == zkpaths.ConfigChanges:
 		c.queue.put(e.Path, evConfigs)
+	case e.Path == zkpaths.LogDirEvents:
+		c.queue.put(e.Path, evDirs)
 	default:
 		if _, ok := zkpaths.ParseTopicPath(e.Path); ok {
 			c.queue.put(e.Path, evTopic)
@@ -357,6 +361,8 @@ func (c *Controller) look(ctx context.Context, path string, e event) error {
 		return c.lookAtDeletions(ctx)
 	case evConfigs:
 		return c.lookAtConfigs(ctx)
+	case evDirs:
+		return c.lookAtReports(ctx)
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func (c *Controller) stand(ctx context.Context) error {
 	default:
 		return err
 	}
-	c.reign = &reign{epoch: epoch + 1, zkVersion: version, session: id, lastNote: -1, born: map[kafka.BrokerID]int64{}, trouble: map[string]string{}}
+	c.reign = &reign{epoch: epoch + 1, zkVersion: version, session: id, lastNote: -1, born: map[kafka.BrokerID]int64{}, reports: map[kafka.BrokerID]*plan.Report{}, trouble: map[string]string{}}
 	c.log.Info("elected as the controller", "epoch", epoch+1)
 	if err := c.takeOver(ctx); err != nil {
 		if r := c.reign; r != nil {
@@ -166,6 +166,7 @@ func (c *Controller) takeOver(ctx context.Context) error {
 	c.queue.put(zkpaths.Topics, evTopics)
 	c.queue.put(zkpaths.DeleteTopics, evDeletions)
 	c.queue.put(zkpaths.ConfigChanges, evConfigs)
+	c.queue.put(zkpaths.LogDirEvents, evDirs)
 	return nil
 }
 
@@ -216,6 +217,10 @@ func (c *Controller) lookAtBrokersAnd(ctx context.Context, all bool) error {
 		if b := c.meta.Current().Broker(id); b != nil {
 			c.reign.born[id] = b.Zxid
 		}
+	}
+	// Read after the registrations: one that came with a report is seen with it.
+	if _, err := c.readReports(ctx); err != nil && !errors.Is(err, session.ErrNoNode) {
+		return err
 	}
 	return c.settle(ctx)
 }

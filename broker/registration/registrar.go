@@ -36,6 +36,9 @@ type Options struct {
 	Bound  []net.Addr
 	Rack   string
 	Marker zkpaths.Marker
+	// Report is what the controller has to know together with the registration: the
+	// content of a znode of zkpaths.LogDirEvents, nil for nothing. Default: nothing.
+	Report func() []byte
 
 	// FS and LogDirs are where the session is recorded. The lock of every
 	// directory must be held from before Register until after Run.
@@ -72,6 +75,9 @@ func (o Options) withDefaults() Options {
 	if o.OnLost == nil {
 		o.OnLost = func() {}
 	}
+	if o.Report == nil {
+		o.Report = func() []byte { return nil }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -90,6 +96,7 @@ type Registrar struct {
 	session int64 // that owns, or owned, our last registration
 	version int32 // of our znode as we left it
 	data    []byte
+	report  []byte // of the present attempt
 }
 
 // New makes a Registrar; Register does the first work.
@@ -288,6 +295,13 @@ func (r *Registrar) attempt(ctx context.Context) error {
 	if id == 0 {
 		return fmt.Errorf("%w: no session", session.ErrConnectionLost)
 	}
+	report := r.o.Report()
+	if report != nil { // a hand may have deleted its parent
+		if _, err := r.o.Client.CreateAll(ctx, zkpaths.LogDirEvents, nil, session.Persistent); err != nil && !errors.Is(err, session.ErrNodeExists) {
+			return err
+		}
+	}
+	r.report = report
 	if r.data == nil {
 		reg := zkpaths.Registration{
 			Endpoints: r.o.Endpoints, JMXPort: -1, Timestamp: time.Now().UnixMilli(),
@@ -396,9 +410,14 @@ func (r *Registrar) create(ctx context.Context, id int64) error {
 }
 
 // creation is the pair of operations of KafkaZkClient.registerBroker: the Stat of
-// the second gives the czxid.
+// the second gives the czxid. A report before them has the same zxid, so that it
+// is known to be of this registration.
 func (r *Registrar) creation(path string) []session.Op {
-	return []session.Op{session.CreateOp(path, nil, session.Ephemeral), session.SetOp(path, r.data, 0)}
+	ops := []session.Op{session.CreateOp(path, nil, session.Ephemeral), session.SetOp(path, r.data, 0)}
+	if r.report != nil {
+		ops = append([]session.Op{session.CreateOp(zkpaths.LogDirEventPath, r.report, session.PersistentSequential)}, ops...)
+	}
+	return ops
 }
 
 // commit records the session and runs a transaction that ends in creation.

@@ -37,7 +37,7 @@ func (c Controller) SettleTopic(im *cluster.Image, t *cluster.Topic) []Step {
 		if p == nil {
 			continue
 		}
-		if s, ok := c.next(im, t, p); ok {
+		if s, ok := c.next(im, t, int32(i), p); ok {
 			steps = append(steps, stateStep(t, int32(i), p, s, false))
 		}
 	}
@@ -56,32 +56,37 @@ func sortedTopics(im *cluster.Image) []*cluster.Topic {
 	})
 }
 
-// next is the state that p must have now, if it is not the present one.
-func (c Controller) next(im *cluster.Image, t *cluster.Topic, p *cluster.Partition) (cluster.EntryState, bool) {
+// next is the state that partition number of t, p, must have now, if it is not the
+// present one.
+func (c Controller) next(im *cluster.Image, t *cluster.Topic, number int32, p *cluster.Partition) (cluster.EntryState, bool) {
 	if !p.HasState {
 		return c.first(im, p)
 	}
-	s := cluster.EntryState{Leader: p.Leader, ISR: p.ISR, Recovering: p.Recovering}
+	s := cluster.EntryState{Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, ISR: p.ISR, Recovering: p.Recovering}
 	// A broker registered after the state was written has died and was born
 	// since: it counts again only by a new leader epoch (coordination: deaths).
 	born := func(id kafka.BrokerID) bool {
 		b := im.Broker(id)
 		return b != nil && p.Zxid < max(int64(b.Epoch), c.Born[id])
 	}
-	sound := func(id kafka.BrokerID) bool { return im.Alive(id) && !born(id) && !slices.Contains(p.Offline, id) }
+	usable := func(id kafka.BrokerID) bool { return im.Alive(id) && !c.offline(im, t, number, p, id, born(id)) }
+	sound := func(id kafka.BrokerID) bool { return usable(id) && !born(id) }
 	if staying := filter(p.ISR, sound); len(staying) > 0 {
 		s.ISR = staying
 		if !slices.Contains(staying, p.Leader) {
 			s.Leader = c.prefer(im, p.Replicas, staying)
 		}
 	} else {
-		s.Leader, s.ISR, s.Recovering = c.revive(im, t, p)
+		s.Leader, s.ISR, s.Recovering = c.revive(im, t, p, usable)
 	}
-	s.Offline = filter(p.Offline, func(id kafka.BrokerID) bool { return im.Alive(id) && !born(id) })
-	if s.Leader == p.Leader && slices.Equal(s.ISR, p.ISR) && len(s.Offline) == len(p.Offline) && !slices.ContainsFunc(p.Replicas, born) {
+	s.Offline = filter(p.Replicas, func(id kafka.BrokerID) bool { return im.Alive(id) && !usable(id) })
+	same := s.Leader == p.Leader && slices.Equal(s.ISR, p.ISR) && !slices.ContainsFunc(p.Replicas, born)
+	if same && sameMembers(s.Offline, p.Offline) {
 		return s, false
 	}
-	s.LeaderEpoch, s.ControllerEpoch = p.LeaderEpoch+1, c.Epoch
+	if s.ControllerEpoch = c.Epoch; !same { // a follower that is offline, or back, is no new leadership
+		s.LeaderEpoch++
+	}
 	return s, true
 }
 
@@ -99,10 +104,7 @@ func (c Controller) first(im *cluster.Image, p *cluster.Partition) (cluster.Entr
 // what was acknowledged, so one that came back may lead alone; one whose machine
 // crashed only if it was the last member or all others crashed too. While none
 // is back the ISR stays as it is, so that any of them may be the one.
-func (c Controller) revive(im *cluster.Image, t *cluster.Topic, p *cluster.Partition) (kafka.BrokerID, []kafka.BrokerID, bool) {
-	usable := func(id kafka.BrokerID) bool {
-		return im.Alive(id) && (!slices.Contains(p.Offline, id) || int64(im.Broker(id).Epoch) >= p.Zxid)
-	}
+func (c Controller) revive(im *cluster.Image, t *cluster.Topic, p *cluster.Partition, usable func(kafka.BrokerID) bool) (kafka.BrokerID, []kafka.BrokerID, bool) {
 	back := filter(p.ISR, usable)
 	whole := filter(back, func(id kafka.BrokerID) bool { return !im.Broker(id).Crashed })
 	if len(whole) == 0 && len(back) == len(p.ISR) {

@@ -115,7 +115,7 @@ func (c Controller) alter(im *cluster.Image, t *cluster.Topic, p *cluster.Partit
 	case !slices.Contains(isr, leader):
 		return nil, invalid("the ISR is without its leader")
 	}
-	if _, due := c.next(im, t, p); due {
+	if _, due := c.next(im, t, ch.TP.Partition, p); due {
 		// A death or birth that the state does not know yet: a new leader epoch
 		// comes first (docs/coordination.md §7).
 		return nil, protocol.InvalidUpdateVersion

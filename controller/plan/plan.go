@@ -25,6 +25,8 @@ type Controller struct {
 	// state up to then was written without knowing of the birth, even if it is
 	// newer than the registration itself.
 	Born map[kafka.BrokerID]int64
+	// Reports are the newest ones of brokers; nil: none.
+	Reports map[kafka.BrokerID]*Report
 }
 
 // OpKind is the kind of a write.

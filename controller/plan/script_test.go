@@ -42,6 +42,7 @@ type script struct {
 //	isr LEADER...    each line asks its leader's change: "t-0 le=0 pe=0 [recovering] 1 2@epoch",
 //	                 all leaders together; "?" is an unknown topic id, "name:" asks by
 //	                 name; arguments epoch=n (of the leaders), skip=NAME
+//	report ID        lines "t-0": all replicas that the broker can't serve
 //	stopping ID      the broker is about to stop
 //	place            nodes=1,2:rack,... from, count, rf, start, shift
 func TestScripts(t *testing.T) {
@@ -98,6 +99,10 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.carryOut(s.ctl.Adopt(s.im, f, d.HasArg("repair")))
 	case "isr":
 		return s.alter(t, d)
+	case "report":
+		id, _ := strconv.Atoi(d.CmdArgs[0].Key)
+		s.report(t, kafka.BrokerID(id), d.Input)
+		return "ok\n"
 	case "stopping":
 		id, _ := strconv.Atoi(d.CmdArgs[0].Key)
 		return s.carryOut([]Step{{Brokers: []cluster.EntryBroker{entryBroker(s.live[kafka.BrokerID(id)], true)}}})
@@ -199,6 +204,9 @@ func (s *script) carryOut(steps []Step) string {
 			if x.Recovering {
 				b.WriteString(" recovering")
 			}
+			if len(x.Offline) > 0 {
+				fmt.Fprintf(&b, " offline %v", x.Offline)
+			}
 			fmt.Fprintln(&b)
 		}
 	}
@@ -206,6 +214,21 @@ func (s *script) carryOut(steps []Step) string {
 		return "nothing\n"
 	}
 	return b.String()
+}
+
+func (s *script) report(t *testing.T, id kafka.BrokerID, text string) {
+	var named []zkpaths.LogDirTopic
+	for line := range strings.Lines(text) {
+		tp, err := kafka.ParseTopicPartition(strings.TrimSpace(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		named = append(named, zkpaths.LogDirTopic{ID: s.im.Topic(tp.Topic).ID, Partitions: []int32{tp.Partition}})
+	}
+	if s.ctl.Reports == nil {
+		s.ctl.Reports = map[kafka.BrokerID]*Report{}
+	}
+	s.ctl.Reports[id] = NewReport(s.zxid, named)
 }
 
 func place(t *testing.T, d *datadriven.TestData) string {

@@ -195,7 +195,7 @@ func (c Controller) adoptState(im *cluster.Image, t *cluster.Topic, p int32, rep
 	if old.HasState {
 		is.Zxid = old.Zxid
 	}
-	if s, ok := c.next(im, t, is); ok {
+	if s, ok := c.next(im, t, p, is); ok {
 		return stateStep(t, p, is, s, false)
 	}
 	return Step{
@@ -215,7 +215,7 @@ func (c Controller) restore(im *cluster.Image, t *cluster.Topic, p int32, replic
 	switch {
 	case old.HasState:
 		var moved bool
-		if s, moved = c.next(im, t, old); !moved {
+		if s, moved = c.next(im, t, p, old); !moved || s.LeaderEpoch == old.LeaderEpoch {
 			s.LeaderEpoch, s.ControllerEpoch = old.LeaderEpoch+1, c.Epoch
 		}
 	case len(replicas) == 1:
