@@ -44,6 +44,9 @@ type Options struct {
 	// Listen and Dial are for tests on a network in memory. Default: net's.
 	Listen func(network, addr string) (net.Listener, error)
 	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+	// MachineID and BootID tell this machine, and its present run, from others.
+	// For tests of what a crash of the machine leaves. Default: the system's.
+	MachineID, BootID string
 }
 
 // Broker is a running broker.
@@ -161,6 +164,9 @@ func (b *Broker) ClusterID() string { return b.clusterID }
 
 // Addr is where a listener was bound; nil if there is no such.
 func (b *Broker) Addr(listener string) net.Addr { return b.server.Addr(listener) }
+
+// Image is the cluster as this broker knows it now; nil before it was loaded.
+func (b *Broker) Image() *cluster.Image { return b.metadata.Current() }
 
 // Wait returns when the broker has ended: nil after Close, else the reason.
 func (b *Broker) Wait() error {

@@ -51,6 +51,9 @@ func thisHost() host {
 func (b *Broker) openLogs(ctx context.Context) error {
 	c := b.o.Config
 	b.host = thisHost()
+	if b.o.BootID != "" {
+		b.host = host{machineID: b.o.MachineID, bootID: b.o.BootID}
+	}
 	m, err := log.OpenManager(ctx, log.ManagerOptions{
 		FS: b.o.FS, Dirs: c.Log.Dirs, Codecs: b.codecs, Logger: b.logger, BootID: b.host.bootID,
 		RecoveryThreads: c.Log.RecoveryThreads,

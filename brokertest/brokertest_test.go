@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"barnabas/internal/vfs"
 )
 
 // send produces one record to partition 0 and waits for the acknowledgement.
@@ -92,7 +94,7 @@ func TestKilledWritesNothing(t *testing.T) {
 	}
 	b.Kill() // again is nothing
 	b.Stop()
-	if _, err := f.WriteAt([]byte("x"), 0); !errors.Is(err, errKilled) {
+	if _, err := f.WriteAt([]byte("x"), 0); !errors.Is(err, vfs.ErrDead) {
 		t.Errorf("writing: %v", err)
 	}
 	if _, err := life.dial(t.Context(), "tcp", c.zk.Addr()); !errors.Is(err, errKilled) {

@@ -222,7 +222,7 @@ func (m *Manager) Become(tp kafka.TopicPartition, s State, o log.Options) error 
 		p.fail(s, err)
 	}
 	if tell {
-		m.logger.Debug("partition moved", "partition", tp.String(), "leader", int32(s.Leader), "leader_epoch", int32(s.LeaderEpoch), "isr", s.ISR)
+		m.logger.Debug("partition moved", "partition", tp.String(), "topic_id", s.TopicID.String(), "leader", int32(s.Leader), "leader_epoch", int32(s.LeaderEpoch), "leads", leading, "isr", s.ISR)
 		m.onLeadership(tp, leading, s.LeaderEpoch)
 	}
 	follow := s.Leader != m.self && s.Leader != kafka.NoBroker && err == nil

@@ -1,0 +1,223 @@
+package testcluster
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"barnabas/internal/kafka"
+	"barnabas/protocol"
+)
+
+// requestTimeout is how long a client waits for an answer.
+const requestTimeout = 12 * time.Second
+
+// client speaks the protocol with one request under way at a time. It is of one
+// goroutine. It is small so that what it was told is known exactly: it repeats
+// nothing by itself.
+type client struct {
+	c         *Cluster
+	rng       *rand.Rand
+	formatter *kmsg.RequestFormatter
+	conns     map[string]net.Conn
+	// leaders are where the partitions were last said to be led.
+	leaders map[kafka.TopicPartition]string
+	next    int32
+}
+
+func (c *Cluster) newClient(name string, seed uint64) *client {
+	return &client{
+		c: c, rng: rand.New(rand.NewPCG(seed, 7)), formatter: kmsg.NewRequestFormatter(kmsg.FormatterClientID(name)),
+		conns: map[string]net.Conn{}, leaders: map[kafka.TopicPartition]string{},
+	}
+}
+
+func (k *client) close() {
+	for addr := range k.conns {
+		k.drop(addr)
+	}
+}
+
+func (k *client) drop(addr string) {
+	if nc := k.conns[addr]; nc != nil {
+		_ = nc.Close()
+		delete(k.conns, addr)
+	}
+}
+
+// request asks the broker at addr. After an error nobody knows whether the
+// request was served.
+func (k *client) request(ctx context.Context, addr string, req kmsg.Request) (kmsg.Response, error) {
+	nc := k.conns[addr]
+	if nc == nil {
+		dialing, cancel := context.WithTimeout(ctx, 2*time.Second)
+		var err error
+		nc, err = k.c.clients.Dial(dialing, "tcp", addr)
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+		k.conns[addr] = nc
+	}
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	resp, err := k.exchange(nc, req)
+	if err != nil {
+		k.drop(addr)
+	}
+	return resp, err
+}
+
+func (k *client) exchange(nc net.Conn, req kmsg.Request) (kmsg.Response, error) {
+	if err := nc.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
+		return nil, err
+	}
+	k.next++
+	if _, err := nc.Write(k.formatter.AppendRequest(nil, req, k.next)); err != nil {
+		return nil, err
+	}
+	var head [4]byte
+	if _, err := io.ReadFull(nc, head[:]); err != nil {
+		return nil, err
+	}
+	body := make([]byte, binary.BigEndian.Uint32(head[:]))
+	if _, err := io.ReadFull(nc, body); err != nil {
+		return nil, err
+	}
+	if len(body) < 4 || int32(binary.BigEndian.Uint32(body)) != k.next {
+		return nil, errors.New("testcluster: an answer to another request")
+	}
+	body = body[4:]
+	if protocol.FlexibleResponseHeader(req.Key(), req.GetVersion()) {
+		var ok bool
+		if body, ok = protocol.SkipTags(body); !ok {
+			return nil, errors.New("testcluster: a malformed header")
+		}
+	}
+	resp := req.ResponseKind()
+	resp.SetVersion(req.GetVersion())
+	return resp, resp.ReadFrom(body)
+}
+
+// anyone is the address of a random broker.
+func (k *client) anyone() string {
+	addrs := k.c.addrs()
+	return addrs[k.rng.IntN(len(addrs))]
+}
+
+// metadata asks a random broker about topics; nil are all.
+func (k *client) metadata(ctx context.Context, topics ...string) (*kmsg.MetadataResponse, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Version = 12
+	for _, t := range topics {
+		rt := kmsg.NewMetadataRequestTopic()
+		rt.Topic = kmsg.StringPtr(t)
+		req.Topics = append(req.Topics, rt)
+	}
+	resp, err := k.request(ctx, k.anyone(), req)
+	if err != nil {
+		return nil, err
+	}
+	m := resp.(*kmsg.MetadataResponse)
+	addrs := map[int32]string{}
+	for _, b := range m.Brokers {
+		addrs[b.NodeID] = net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
+	}
+	for _, t := range m.Topics {
+		for _, p := range t.Partitions {
+			tp := kafka.TopicPartition{Topic: *t.Topic, Partition: p.Partition}
+			delete(k.leaders, tp)
+			if addr := addrs[p.Leader]; addr != "" {
+				k.leaders[tp] = addr
+			}
+		}
+	}
+	return m, nil
+}
+
+// leader is where a partition is led, as far as anybody says.
+func (k *client) leader(ctx context.Context, tp kafka.TopicPartition) (string, error) {
+	if addr := k.leaders[tp]; addr != "" {
+		return addr, nil
+	}
+	if _, err := k.metadata(ctx, tp.Topic); err != nil {
+		return "", err
+	}
+	if addr := k.leaders[tp]; addr != "" {
+		return addr, nil
+	}
+	return "", fmt.Errorf("testcluster: nobody leads %v", tp)
+}
+
+// pause waits a little after something failed, and reports false at ctx's end.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// admin asks the controller, wherever it is, and repeats until somebody who is it
+// answers.
+func (k *client) admin(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	for {
+		m, err := k.metadata(ctx, "none")
+		if err == nil && m.ControllerID >= 0 && int(m.ControllerID) < len(k.c.nodes) {
+			var resp kmsg.Response
+			if resp, err = k.request(ctx, k.c.nodes[m.ControllerID].addr(), req); err == nil {
+				return resp, nil
+			}
+		}
+		if !pause(ctx, 200*time.Millisecond) {
+			return nil, errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// Topic is a topic to be created.
+type Topic struct {
+	Name        string
+	Partitions  int32
+	Replication int16
+	Configs     map[string]string
+}
+
+// createTopic makes a topic, or finds it made.
+func (k *client) createTopic(ctx context.Context, t Topic) error {
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Version, req.TimeoutMillis = 5, 10_000
+	rt := kmsg.NewCreateTopicsRequestTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = t.Name, t.Partitions, t.Replication
+	for name, value := range t.Configs {
+		rc := kmsg.NewCreateTopicsRequestTopicConfig()
+		rc.Name, rc.Value = name, kmsg.StringPtr(value)
+		rt.Configs = append(rt.Configs, rc)
+	}
+	req.Topics = append(req.Topics, rt)
+	for {
+		resp, err := k.admin(ctx, req)
+		if err != nil {
+			return err
+		}
+		switch code := protocol.Error(resp.(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode); code {
+		case protocol.None, protocol.TopicAlreadyExists:
+			return nil
+		default:
+			if !pause(ctx, time.Second) {
+				return fmt.Errorf("testcluster: creating %s: %w", t.Name, code)
+			}
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package testcluster
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"barnabas/internal/kafka"
+)
+
+// Scenario is a cluster, its clients, and what happens to it.
+type Scenario struct {
+	Seed      uint64
+	Brokers   int
+	Configs   map[string]string
+	Topics    []Topic
+	Producers []Producer
+	Consumers []Consumer
+	// Faults happen while the clients work; when they return, everything is
+	// mended.
+	Faults func(ctx context.Context, c *Cluster, rng *rand.Rand)
+}
+
+// Times of a run, simulated.
+const (
+	// bornWithin is how long a new cluster may take until it is whole.
+	bornWithin = time.Minute
+	// healsWithin is how long it may take after the last fault.
+	healsWithin = 5 * time.Minute
+	// afterwards is how long clients work on after that.
+	afterwards = 5 * time.Second
+)
+
+// historyLines are printed when a run fails.
+const historyLines = 2000
+
+// Run plays a scenario in a bubble and fails the test if a law was broken.
+func Run(t *testing.T, s Scenario) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		s.play(h)
+		if os.Getenv("SIM_HISTORY") != "" {
+			t.Log("\n" + h.text(historyLines))
+		}
+		if broken := h.broken(); len(broken) > 0 {
+			t.Errorf("seed %d: %d laws were broken, the first: %s\n\nhistory:\n%s", s.Seed, len(broken), broken[0], h.text(historyLines))
+		}
+	})
+}
+
+// play runs the scenario; what goes wrong is in the history.
+func (s *Scenario) play(h *History) {
+	rng := rand.New(rand.NewPCG(s.Seed, 1))
+	c, err := New(Options{Brokers: s.Brokers, Configs: s.Configs, Rand: rand.New(rand.NewPCG(s.Seed, 2)), History: h})
+	if err != nil {
+		h.violate("%v", err)
+		return
+	}
+	defer c.Close()
+	for _, n := range c.nodes {
+		n.Start()
+	}
+	if !s.begin(c) {
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var clients, watchers sync.WaitGroup
+	defer watchers.Wait()
+	defer clients.Wait()
+	defer stop()
+	watchers.Go(func() { c.compareImages(ctx) })
+	working, finish := context.WithCancel(ctx)
+	defer finish()
+	for _, p := range s.Producers {
+		clients.Go(func() { p.run(working, c) })
+	}
+	for _, r := range s.Consumers {
+		clients.Go(func() { r.run(working, c) })
+	}
+	if s.Faults != nil {
+		s.Faults(ctx, c, rng)
+	}
+	c.mend()
+	h.note("--", "everything is mended")
+	if !c.heal() {
+		return
+	}
+	h.note("--", "everything is whole")
+	pause(ctx, afterwards)
+	finish()
+	clients.Wait()
+	h.note("--", "the clients have ended")
+	s.finish(c)
+}
+
+// begin waits for the cluster and makes the topics.
+func (s *Scenario) begin(c *Cluster) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), bornWithin)
+	defer cancel()
+	k := c.newClient("begin", s.Seed)
+	defer k.close()
+	for _, t := range s.Topics {
+		if err := k.createTopic(ctx, t); err != nil {
+			c.history.violate("%v", err)
+			return false
+		}
+	}
+	if err := await(ctx, "a new cluster", c.whole); err != nil {
+		c.history.violate("%v", err)
+		return false
+	}
+	c.history.note("--", "everything is there")
+	return true
+}
+
+// mend ends all faults: links, disks, machines, processes.
+func (c *Cluster) mend() {
+	hosts := c.hosts()
+	for _, a := range hosts {
+		for _, b := range hosts {
+			if a != b {
+				c.net.Mend(a, b)
+			}
+		}
+	}
+	for _, n := range c.nodes {
+		n.disk.setFull(false)
+		n.Boot()
+	}
+}
+
+// heal waits until the cluster is whole.
+func (c *Cluster) heal() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), healsWithin)
+	defer cancel()
+	if err := await(ctx, "healing", c.whole); err != nil {
+		c.history.violate("%v", err)
+		return false
+	}
+	return true
+}
+
+// finish judges what is there when nothing happens any more.
+func (s *Scenario) finish(c *Cluster) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c.checkReads(ctx, s.Topics)
+	pause(ctx, 2*time.Second) // the followers learn of the last high watermark
+	if !c.heal() {
+		return
+	}
+	replicas := map[kafka.TopicPartition][]kafka.BrokerID{}
+	im := c.nodes[0].Image()
+	for _, t := range s.Topics {
+		for p := range t.Partitions {
+			tp := kafka.TopicPartition{Topic: t.Name, Partition: p}
+			if state := im.Partition(tp); state != nil {
+				replicas[tp] = state.Replicas
+			}
+		}
+	}
+	for _, n := range c.nodes {
+		n.Stop()
+	}
+	c.checkLogs(s.Topics, replicas)
+}

@@ -1,0 +1,23 @@
+package testcluster
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// TestKill: a broker is killed while a producer works.
+func TestKill(t *testing.T) {
+	topic := Topic{Name: "t", Partitions: 2, Replication: 3, Configs: map[string]string{"min.insync.replicas": "2"}}
+	Run(t, Scenario{
+		Seed: 1, Brokers: 3, Topics: []Topic{topic},
+		Producers: []Producer{{Name: "p1", Topic: topic, Acks: -1, Seed: 1, Pause: 50 * time.Millisecond}},
+		Consumers: []Consumer{{Name: "c1", Topic: topic, Seed: 2}},
+		Faults: func(ctx context.Context, c *Cluster, rng *rand.Rand) {
+			pause(ctx, 5*time.Second)
+			c.nodes[0].Kill()
+			pause(ctx, 20*time.Second)
+		},
+	})
+}
