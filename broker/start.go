@@ -294,6 +294,7 @@ func (b *Broker) buildAdmin() {
 	b.forward = forward.New(forward.Options{Self: b.id, Image: b.metadata.Current, Local: b.control, Remote: b.peers})
 	b.admin = admin.New(b.ctx, admin.Options{
 		Controller: b.control, Elsewhere: b.forward, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor, AwaitLeading: b.replicas.AwaitLeading,
+		Self: b.id, Configs: dynamic.NewStore(b.zk), NoTopic: dynamic.ErrNoTopic, AwaitConfig: b.dynamic.Sync,
 		Config: b.config.Load, Logger: b.logger,
 	})
 	b.ids = producerid.New(b.ctx, func(ctx context.Context) (int64, int64, error) {

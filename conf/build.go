@@ -234,6 +234,9 @@ func (b *builder) replication(o *Replication) {
 		HighWatermarkCheckpointInterval: b.ms("replica.high.watermark.checkpoint.interval.ms"),
 		FlushWhenAlone:                  b.boolean("log.flush.when.alone"),
 		RackAwareSelector:               strings.HasSuffix(b.str("replica.selector.class"), ".RackAwareReplicaSelector"),
+		LeaderThrottle:                  b.throttle("leader.replication.throttled.rate"),
+		FollowerThrottle:                b.throttle("follower.replication.throttled.rate"),
+		LogDirsThrottle:                 b.throttle("replica.alter.log.dirs.io.max.bytes.per.second"),
 	}
 	if o.FetchWaitMax > o.SocketTimeout {
 		b.contradiction("replica.socket.timeout.ms should always be at least replica.fetch.wait.max.ms to prevent unnecessary socket timeouts")
@@ -241,6 +244,14 @@ func (b *builder) replication(o *Replication) {
 	if o.FetchWaitMax > o.LagTimeMax {
 		b.contradiction("replica.fetch.wait.max.ms should always be less than or equal to replica.lag.time.max.ms to prevent frequent changes in ISR")
 	}
+}
+
+// throttle is a rate; without one there is no bound.
+func (b *builder) throttle(name string) int64 {
+	if !b.has(name) {
+		return math.MaxInt64
+	}
+	return b.long(name)
 }
 
 func (b *builder) log(o *Log) {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -274,9 +276,13 @@ func TestDynamic(t *testing.T) {
 	}{
 		{"broker.id", "1", true, "Cannot update these configs dynamically: Set(broker.id)"},
 		{"listeners", "A://:1", false, "Cannot update these configs at default cluster level, broker id must be specified: Set(listeners)"},
-		{"ssl.keystore.location", "x", true, "These security configs can be dynamically updated only per-listener using the listener prefix: Set(ssl.keystore.location)"},
-		{"num.io.threads", "17", false, "Dynamic thread count update validation failed for num.io.threads=17: value should not be greater than double the current value 8"},
-		{"log.cleaner.threads", "0", true, "Dynamic thread count update validation failed for log.cleaner.threads=0: value should be at least 1"},
+		{"ssl.keystore.location", "x", true, "These security configs can be dynamically updated only per-listener using the listener prefix: HashSet(ssl.keystore.location)"},
+		{"num.io.threads", "17", false, "Invalid value org.apache.kafka.common.config.ConfigException: Dynamic thread count update validation failed for num.io.threads=17, value should not be greater than double the current value 8 for configuration Invalid dynamic configuration"},
+		{"log.cleaner.threads", "0", true, "Invalid value org.apache.kafka.common.config.ConfigException: Log cleaner threads should be at least 1 for configuration Invalid dynamic configuration"},
+		{"advertised.listeners", "PLAINTEXT://other:1", true, "advertised.listeners can't be changed while this broker runs: set it in the broker's configuration file and restart the broker"},
+		{"log.cleaner.max.compaction.lag.ms", "5", false, "log.cleaner.max.compaction.lag.ms is not built yet, and without it this broker does less than it was told to"},
+		{"leader.replication.throttled.rate", "-1", false, "Invalid value -1 for configuration leader.replication.throttled.rate: Value must be at least 0"},
+		{"log.retention.ms", "0", false, "Invalid value org.apache.kafka.common.config.ConfigException: log.retention.ms must be unlimited (-1) or, greater than or equal to 1 for configuration Invalid dynamic configuration"},
 		{"compression.type", "none", true, "Invalid value none for configuration compression.type: String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer"},
 	} {
 		if err := c.CheckDynamic(map[string]string{bad.k: bad.v}, bad.perBroker); err == nil || err.Error() != bad.want {
@@ -285,5 +291,60 @@ func TestDynamic(t *testing.T) {
 	}
 	if err := c.CheckDynamic(map[string]string{"max.connections": "5", "custom": "x"}, false); err != nil {
 		t.Error(err)
+	}
+	if err := c.CheckDynamic(map[string]string{"broker.id": "5", "log.dirs": "x"}, true); err == nil || err.Error() != "Cannot update these configs dynamically: Set(broker.id, log.dirs)" {
+		t.Error(err)
+	}
+	if err := c.CheckDynamic(map[string]string{"listeners": "PLAINTEXT://:9092"}, true); err != nil { // as it is now
+		t.Error(err)
+	}
+}
+
+func TestStoredKeys(t *testing.T) {
+	const rate = "leader.replication.throttled.rate"
+	c, warnings, err := FromMap(map[string]string{"zookeeper.connect": "z:1", rate: "7"})
+	if err != nil || len(warnings) != 1 || warnings[0].Key != rate {
+		t.Errorf("%v %v", warnings, err)
+	}
+	if c.Replication.LeaderThrottle != math.MaxInt64 || len(c.DescribeBroker([]string{rate})) != 0 {
+		t.Errorf("a value of a file: %d, %v", c.Replication.LeaderThrottle, c.DescribeBroker([]string{rate}))
+	}
+	next, _ := c.WithDynamic(map[string]string{rate: "8"}, map[string]string{rate: "9"})
+	got := next.DescribeBroker([]string{rate})
+	if next.Replication.LeaderThrottle != 8 || len(got) != 1 || got[0].ReadOnly || got[0].Sensitive || got[0].Type != Long || len(got[0].Synonyms) != 2 {
+		t.Errorf("%d, %+v", next.Replication.LeaderThrottle, got)
+	}
+}
+
+func TestAlter(t *testing.T) {
+	for _, x := range []struct {
+		now     map[string]string
+		changes []Change
+		want    map[string]string
+		err     string
+	}{
+		{nil, []Change{{Set, "retention.ms", "5"}, {Delete, "nothing", ""}}, map[string]string{"retention.ms": "5"}, ""},
+		{map[string]string{"a": "1", "b": "2"}, []Change{{Delete, "a", ""}}, map[string]string{"b": "2"}, ""},
+		{nil, []Change{{Append, "cleanup.policy", "compact"}}, map[string]string{"cleanup.policy": "delete,compact"}, ""},
+		{nil, []Change{{Append, "leader.replication.throttled.replicas", "0:1"}}, map[string]string{"leader.replication.throttled.replicas": "0:1"}, ""},
+		{map[string]string{"cleanup.policy": "compact,delete"}, []Change{{Append, "cleanup.policy", "delete"}}, map[string]string{"cleanup.policy": "compact,delete"}, ""},
+		{map[string]string{"cleanup.policy": "compact,delete"}, []Change{{Subtract, "cleanup.policy", "compact"}}, map[string]string{"cleanup.policy": "delete"}, ""},
+		{nil, []Change{{Subtract, "cleanup.policy", "delete"}}, map[string]string{"cleanup.policy": ""}, ""},
+		{nil, []Change{{Append, "retention.ms", "1"}}, nil, "Config value append is not allowed for config key: retention.ms"},
+		{nil, []Change{{Subtract, "retention.ms", "1"}}, nil, "Config value subtract is not allowed for config key: retention.ms"},
+		{nil, []Change{{Append, "no.such", "1"}}, nil, "conf: no such change of a config: no.such is not known"},
+		{nil, []Change{{9, "retention.ms", "1"}}, nil, "conf: no such change of a config: operation 9"},
+	} {
+		got, err := AlterTopic(x.now, x.changes)
+		if text := fmt.Sprint(err); err != nil && text != x.err || err == nil && x.err != "" {
+			t.Errorf("%v: %v, want %s", x.changes, err, x.err)
+		}
+		if d := cmp.Diff(got, x.want); d != "" {
+			t.Errorf("%v: -got +want\n%s", x.changes, d)
+		}
+	}
+	got, err := AlterBroker(map[string]string{"broker.id": "7", "log.retention.ms": "x", "custom": "1"}, []Change{{Append, "log.cleanup.policy", "compact"}}, false)
+	if d := cmp.Diff(got, map[string]string{"custom": "1", "log.cleanup.policy": "delete,compact"}); d != "" || err != nil {
+		t.Error(d, err)
 	}
 }

@@ -143,6 +143,9 @@ type Replication struct {
 	HighWatermarkCheckpointInterval time.Duration
 	FlushWhenAlone                  bool // log.flush.when.alone, ours
 	RackAwareSelector               bool // replica.selector.class names RackAwareReplicaSelector
+	// Bytes per second; the largest int64 without a throttle. The first two are
+	// for the replicas that a topic's throttled.replicas name.
+	LeaderThrottle, FollowerThrottle, LogDirsThrottle int64
 }
 
 // Log is what the whole log manager shares; what may differ by topic stands in

@@ -43,7 +43,7 @@ type Synonym struct {
 func (c *Config) DescribeBroker(names []string) []Entry {
 	all := map[string]bool{}
 	for name, k := range table().byName {
-		all[name] = !k.Internal && !k.Custom
+		all[name] = !k.Internal && !k.Custom && !k.Stored
 	}
 	for _, layer := range []map[string]string{c.perBroker, c.clusterWide} {
 		for name := range layer {
@@ -51,7 +51,7 @@ func (c *Config) DescribeBroker(names []string) []Entry {
 		}
 	}
 	for name := range c.static {
-		if k := table().byName[name]; k == nil || !k.Internal {
+		if k := table().byName[name]; k == nil || !k.Internal && !k.Stored {
 			all[name] = true
 		}
 	}

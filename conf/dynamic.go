@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,7 +16,11 @@ func (c *Config) WithDynamic(perBroker, clusterWide map[string]string) (*Config,
 	sift := func(layer map[string]string, own bool) map[string]string {
 		good := map[string]string{}
 		for _, name := range slices.Sorted(maps.Keys(layer)) {
-			if err := checkDynamic(name, layer[name], own); err != nil {
+			err := checkDynamic(name, layer[name], own)
+			if k := lookup(name); err == nil && k != nil && k.AtStart {
+				err = c.checkLive(name, layer[name])
+			}
+			if err != nil {
 				warnings = append(warnings, Warning{name, "dynamic config ignored: " + err.Error()})
 				continue
 			}
@@ -50,12 +55,20 @@ func (c *Config) acceptAll(layers ...map[string]string) []string {
 	return accept
 }
 
-// CheckDynamic says whether a set of dynamic broker configs may be stored, for
-// one broker or for the cluster's default. The texts are Kafka's, for
-// INVALID_REQUEST.
+// CheckDynamic says whether a whole set of dynamic broker configs may be stored,
+// for one broker or for the cluster's default. The texts are Kafka's, for
+// INVALID_REQUEST, where Kafka has one; what this broker could not act on before
+// a restart is refused.
 func (c *Config) CheckDynamic(values map[string]string, perBroker bool) error {
-	for _, name := range slices.Sorted(maps.Keys(values)) {
+	names := slices.Sorted(maps.Keys(values))
+	if err := checkNames(names); err != nil {
+		return err
+	}
+	for _, name := range names {
 		if err := checkDynamic(name, values[name], perBroker); err != nil {
+			return err
+		}
+		if err := c.checkLive(name, values[name]); err != nil {
 			return err
 		}
 		if err := c.checkThreads(name, values[name]); err != nil {
@@ -67,7 +80,57 @@ func (c *Config) CheckDynamic(values map[string]string, perBroker bool) error {
 		layers = [2]map[string]string{values, c.clusterWide}
 	}
 	_, _, err := compile(c.static, layers[0], layers[1], c.acceptAll(layers[:]...))
+	if e, ok := errors.AsType[*Error](err); ok {
+		return invalidDynamic(e.Key, e.Reason)
+	}
 	return err
+}
+
+// invalidDynamic has the words of Java's exception in an exception.
+func invalidDynamic(key, reason string) *Error {
+	return &Error{Key: key, Reason: "Invalid value org.apache.kafka.common.config.ConfigException: " + reason + " for configuration Invalid dynamic configuration"}
+}
+
+// checkNames refuses names that can't be dynamic anywhere, all of them at once.
+func checkNames(names []string) error {
+	var static, bare []string
+	for _, name := range names {
+		switch k := lookup(name); {
+		case k == nil:
+		case k.Mode == ReadOnly:
+			static = append(static, name)
+		case k.Name == name && strings.HasPrefix(name, "ssl."):
+			bare = append(bare, name)
+		}
+	}
+	switch {
+	case len(static) > 0:
+		return &Error{Key: static[0], Reason: fmt.Sprintf("Cannot update these configs dynamically: Set(%s)", strings.Join(static, ", "))}
+	case len(bare) > 0:
+		return &Error{Key: bare[0], Reason: fmt.Sprintf("These security configs can be dynamically updated only per-listener using the listener prefix: HashSet(%s)", strings.Join(bare, ", "))}
+	}
+	return nil
+}
+
+// checkLive refuses another value of a key that Kafka changes while it runs and
+// this broker can't.
+func (c *Config) checkLive(name, value string) error {
+	k := lookup(name)
+	if k == nil || !k.AtStart && k.Status != Weaker {
+		return nil
+	}
+	v, _ := parse(k.Type, value)
+	now := c.values[name]
+	if now == nil && k.Name != name {
+		now = c.values[k.Name]
+	}
+	if now == nil && (v == nil || format(v) == "") || now != nil && v != nil && format(v) == format(now) {
+		return nil
+	}
+	if k.Status == Weaker {
+		return &Error{Key: name, Reason: fmt.Sprintf("%s is not built yet, and without it this broker does less than it was told to", name)}
+	}
+	return &Error{Key: name, Reason: fmt.Sprintf("%s can't be changed while this broker runs: set it in the broker's configuration file and restart the broker", name)}
 }
 
 func checkDynamic(name, value string, perBroker bool) error {
@@ -76,11 +139,10 @@ func checkDynamic(name, value string, perBroker bool) error {
 		return nil
 	}
 	prefixed := k.Name != name
+	if err := checkNames([]string{name}); err != nil {
+		return err
+	}
 	switch {
-	case k.Mode == ReadOnly:
-		return &Error{Key: name, Reason: fmt.Sprintf("Cannot update these configs dynamically: Set(%s)", name)}
-	case !prefixed && strings.HasPrefix(name, "ssl."):
-		return &Error{Key: name, Reason: fmt.Sprintf("These security configs can be dynamically updated only per-listener using the listener prefix: Set(%s)", name)}
 	case !perBroker && (k.Mode == PerBroker || prefixed && !clusterWideByListener(k.Name)):
 		return &Error{Key: name, Reason: fmt.Sprintf("Cannot update these configs at default cluster level, broker id must be specified: Set(%s)", name)}
 	case k.Status == Unsafe:
@@ -91,7 +153,7 @@ func checkDynamic(name, value string, perBroker bool) error {
 		reason = k.Valid.check(v)
 	}
 	if reason != "" {
-		return &Error{Key: name, Reason: invalid(k, name, setting{value: value}, v, reason).Reason}
+		return &Error{Key: name, Reason: invalid(k, name, setting{value: value}, v, reason).Reason, Value: true}
 	}
 	return nil
 }
@@ -103,23 +165,26 @@ func clusterWideByListener(key string) bool {
 // checkThreads keeps a changed number of threads between half and twice the
 // present one, as Kafka does.
 func (c *Config) checkThreads(name, value string) error {
+	few, half, twice := "value should be at least 1", "value should be at least half the current value %d", "value should not be greater than double the current value %d"
+	prefix := fmt.Sprintf("Dynamic thread count update validation failed for %s=%s, ", name, value)
 	switch name {
-	case "num.io.threads", "num.network.threads", "num.replica.fetchers", "num.recovery.threads.per.data.dir",
-		"background.threads", "log.cleaner.threads":
+	case "num.io.threads", "num.network.threads", "num.replica.fetchers", "num.recovery.threads.per.data.dir", "background.threads":
+	case "log.cleaner.threads":
+		prefix, few = "", "Log cleaner threads should be at least 1"
+		half, twice = "Log cleaner threads cannot be reduced to less than half the current value %d", "Log cleaner threads cannot be increased to more than double the current value %d"
 	default:
 		return nil
 	}
 	now, _ := c.values[name].(int64)
 	v, _ := parse(Int, value)
 	next, _ := v.(int64)
-	prefix := fmt.Sprintf("Dynamic thread count update validation failed for %s=%d: ", name, next)
 	switch {
 	case next <= 0:
-		return &Error{Key: name, Reason: prefix + "value should be at least 1"}
+		return invalidDynamic(name, prefix+few)
 	case next < now/2:
-		return &Error{Key: name, Reason: fmt.Sprintf("%svalue should be at least half the current value %d", prefix, now)}
+		return invalidDynamic(name, prefix+fmt.Sprintf(half, now))
 	case next > now*2:
-		return &Error{Key: name, Reason: fmt.Sprintf("%svalue should not be greater than double the current value %d", prefix, now)}
+		return invalidDynamic(name, prefix+fmt.Sprintf(twice, now))
 	}
 	return nil
 }

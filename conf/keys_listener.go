@@ -3,11 +3,11 @@ package conf
 // listenerKeys: Listeners and sockets.
 func listenerKeys() []Key {
 	return []Key{
-		{Name: "listeners", Type: String, Default: "PLAINTEXT://:9092", Mode: PerBroker, Status: Built,
+		{Name: "listeners", Type: String, Default: "PLAINTEXT://:9092", Mode: PerBroker, AtStart: true, Status: Built,
 			Doc: "Where to listen, as NAME://host:port, comma separated. An empty host is every interface, port 0 any free port."},
-		{Name: "advertised.listeners", Type: String, NoDefault: true, Mode: PerBroker, Status: Built,
+		{Name: "advertised.listeners", Type: String, NoDefault: true, Mode: PerBroker, AtStart: true, Status: Built,
 			Doc: "What clients are told to connect to, when that differs from listeners. 0.0.0.0 is not allowed here."},
-		{Name: "listener.security.protocol.map", Type: String, Default: "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL", Mode: PerBroker, Status: Built,
+		{Name: "listener.security.protocol.map", Type: String, Default: "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL", Mode: PerBroker, AtStart: true, Status: Built,
 			Doc: "Which protocol each listener name speaks. Setting it replaces the whole map."},
 		{Name: "inter.broker.listener.name", Type: String, NoDefault: true, Status: Built,
 			Doc: "The listener that brokers use among themselves. Excludes security.inter.broker.protocol."},

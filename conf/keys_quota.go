@@ -61,5 +61,11 @@ func quotaKeys() []Key {
 			Doc: "Window of one sample for quotas on topic changes."},
 		{Name: "client.quota.callback.class", Type: Class, NoDefault: true, Status: Weaker,
 			Doc: "A Java class that decides quotas. Java classes cannot be loaded."},
+		{Name: "leader.replication.throttled.rate", Type: Long, NoDefault: true, Valid: atLeast(0), Mode: ClusterWide, Status: Harmless, Stored: true,
+			Doc: "Bytes per second that a broker sends to followers of the replicas in leader.replication.throttled.replicas of their topics. Not built yet."},
+		{Name: "follower.replication.throttled.rate", Type: Long, NoDefault: true, Valid: atLeast(0), Mode: ClusterWide, Status: Harmless, Stored: true,
+			Doc: "Bytes per second that a broker copies for the replicas in follower.replication.throttled.replicas of their topics. Not built yet."},
+		{Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, NoDefault: true, Valid: atLeast(0), Mode: ClusterWide, Status: Harmless, Stored: true,
+			Doc: "Bytes per second that a broker copies between its own log directories. Not built yet."},
 	}
 }

@@ -23,6 +23,9 @@ type Error struct {
 	Reason string // Kafka's text where Kafka has one
 	Hint   string // what may stand there, or what to do
 	Where  string // file and line, --override or environment; "" for dynamic and topic configs
+	// Value: one value is out of its type or range, or can't be taken by this
+	// broker; not a contradiction between several.
+	Value bool
 }
 
 // Error is the reason, the hint and the place.
@@ -127,7 +130,14 @@ func readFile(path string) ([]property, error) {
 func compile(static map[string]setting, perBroker, clusterWide map[string]string, accept []string) (*Config, []Warning, error) {
 	static = maps.Clone(static)
 	aliases(static)
-	b := &builder{values: map[string]any{}, given: merge(static, perBroker, clusterWide)}
+	b := &builder{values: map[string]any{}}
+	for _, name := range slices.Sorted(maps.Keys(static)) {
+		if k := lookup(name); k != nil && k.Stored {
+			b.warn(name, fmt.Sprintf("%s is set by kafka-configs.sh, not in a file; it has no effect%s", name, in(static[name].where)))
+			delete(static, name)
+		}
+	}
+	b.given = merge(static, perBroker, clusterWide)
 	for _, name := range slices.Sorted(maps.Keys(b.given)) {
 		b.take(name, b.given[name], accept)
 	}
@@ -212,9 +222,7 @@ func synonyms(name string) []string {
 func (b *builder) take(name string, s setting, accept []string) {
 	k := lookup(name)
 	if k == nil {
-		if !quotaKey(name) {
-			b.warn(name, fmt.Sprintf("nobody knows the key %s%s; it has no effect%s", name, suggestion(name), in(s.where)))
-		}
+		b.warn(name, fmt.Sprintf("nobody knows the key %s%s; it has no effect%s", name, suggestion(name), in(s.where)))
 		return
 	}
 	v, reason := parse(k.Type, s.value)
@@ -249,7 +257,7 @@ func invalid(k *Key, name string, s setting, v any, reason string) *Error {
 	if k.Type == Password {
 		shown = "[hidden]"
 	}
-	return &Error{Key: name, Where: s.where, Hint: k.allowed(),
+	return &Error{Key: name, Where: s.where, Hint: k.allowed(), Value: true,
 		Reason: fmt.Sprintf("Invalid value %s for configuration %s: %s", shown, name, reason)}
 }
 
@@ -294,16 +302,6 @@ func in(where string) string {
 		return ""
 	}
 	return " (" + where + ")"
-}
-
-// quotaKey knows the dynamic configs of brokers that are no keys of a file.
-func quotaKey(name string) bool {
-	switch name {
-	case "leader.replication.throttled.rate", "follower.replication.throttled.rate",
-		"replica.alter.log.dirs.io.max.bytes.per.second":
-		return true
-	}
-	return false
 }
 
 // suggestion is ", did you mean X?", or nothing when no key is near.

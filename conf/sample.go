@@ -13,7 +13,9 @@ func Sample() string {
 	for _, s := range table().sections {
 		fmt.Fprintf(&b, "\n# %s\n# %s\n# %s\n", strings.Repeat("=", 76), s.title, strings.Repeat("=", 76))
 		for i := range s.keys {
-			sampleKey(&b, &s.keys[i])
+			if !s.keys[i].Stored {
+				sampleKey(&b, &s.keys[i])
+			}
 		}
 	}
 	return b.String()
@@ -88,10 +90,11 @@ func sampleKey(b *strings.Builder, k *Key) {
 
 func (k *Key) mark() string {
 	var marks string
-	switch k.Mode {
-	case ClusterWide:
+	switch {
+	case k.AtStart:
+	case k.Mode == ClusterWide:
 		marks = "   # [cluster-wide]"
-	case PerBroker:
+	case k.Mode == PerBroker:
 		marks = "   # [per broker]"
 	}
 	switch k.Status {

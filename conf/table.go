@@ -60,7 +60,11 @@ type Key struct {
 	Status    Status
 	Internal  bool // hidden from DescribeConfigs, as Kafka hides it
 	Custom    bool // read by a plug-in of Kafka's, not part of its definition
-	Doc       string
+	// Stored: kept in ZooKeeper only, never in a file; described once it is set.
+	Stored bool
+	// AtStart: Kafka takes a change while it runs, this broker at its next start.
+	AtStart bool
+	Doc     string
 }
 
 // section is a group of keys under a title, in the order of conf/server.toml.

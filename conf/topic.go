@@ -76,7 +76,7 @@ func (c *Config) Topic(overrides map[string]string) (Topic, error) {
 		return Topic{}, &Error{Key: "remote.log.copy.disable",
 			Reason: "It is invalid to set `remote.log.delete.on.disable` or `remote.log.copy.disable` under Zookeeper's mode."}
 	case values["remote.storage.enable"] == true:
-		return Topic{}, &Error{Key: "remote.storage.enable",
+		return Topic{}, &Error{Key: "remote.storage.enable", Value: true,
 			Reason: "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."}
 	}
 	return fillTopic(values), nil
@@ -115,7 +115,7 @@ func (c *Config) topicValues(overrides map[string]string) (map[string]any, error
 		}
 		if reason != "" {
 			e := invalid(&Key{Type: k.Type, Valid: k.Valid}, name, setting{value: overrides[name]}, v, reason)
-			return nil, &Error{Key: name, Reason: e.Reason}
+			return nil, &Error{Key: name, Reason: e.Reason, Value: true}
 		}
 		values[name] = v
 	}

@@ -85,6 +85,7 @@ type reign struct {
 	zkVersion int32 // of /controller_epoch: the fence
 	session   int64
 	lastNote  int64 // the last /config/changes notification taken
+	notes     int64 // the czxid of /config/changes
 	ready     bool
 	born      map[kafka.BrokerID]int64 // see plan.Controller, as reports
 	reports   map[kafka.BrokerID]*plan.Report

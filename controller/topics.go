@@ -333,16 +333,18 @@ func (c *Controller) childrenOf(ctx context.Context, parents []string) ([]string
 
 // lookAtConfigs takes new notifications of config changes, leaving a watch, and
 // puts the topics' overrides into the log. The first look of a reign compares
-// all topics, since nobody read the notifications of the time before.
+// all topics, since nobody read the notifications of the time before; so does a
+// look at a znode that a hand has deleted and somebody made again, where numbers
+// begin anew.
 func (c *Controller) lookAtConfigs(ctx context.Context) error {
-	names, _, err := c.zk.ChildrenW(ctx, zkpaths.ConfigChanges)
+	names, st, err := c.zk.ChildrenW(ctx, zkpaths.ConfigChanges)
 	if err != nil {
 		return err
 	}
-	first := c.reign.lastNote < 0
+	first := c.reign.lastNote < 0 || c.reign.notes != st.Czxid
 	topics := map[string]bool{}
 	if first {
-		c.reign.lastNote = 0
+		c.reign.lastNote, c.reign.notes = 0, st.Czxid
 		for t := range c.meta.Current().Topics() {
 			topics[t.Name] = true
 		}

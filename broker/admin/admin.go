@@ -1,6 +1,7 @@
 // Package admin decides what administration asks for: whether a topic may be
-// made, extended or deleted, and with what defaults. What it permits, the
-// controller does; admin then waits until it has happened.
+// made, extended or deleted, with what defaults, and which configs may be changed.
+// What it permits, the controller and the store of configs do; admin then waits
+// until it has happened.
 //
 // It writes nothing itself and knows neither ZooKeeper nor the wire. Errors
 // carry their protocol.Error and Kafka's text as a *protocol.Failure.
@@ -42,6 +43,7 @@ type Elsewhere interface {
 
 // Options are the rooms that admin asks; all but Elsewhere are required.
 type Options struct {
+	Self       kafka.BrokerID
 	Controller Controller
 	// Elsewhere makes topics that somebody asked for before they existed while
 	// another broker is the controller. Nil: that is left to the other one.
@@ -53,7 +55,12 @@ type Options struct {
 	// it leads, or ctx ends.
 	AwaitLeading func(ctx context.Context, tps []kafka.TopicPartition) error
 	Config       func() *conf.Config
-	Logger       *slog.Logger
+	// Configs keeps configs; it reports a topic that is not there by NoTopic.
+	Configs ConfigStore
+	NoTopic error
+	// AwaitConfig waits until Config has what is stored, or ctx ends.
+	AwaitConfig func(ctx context.Context) error
+	Logger      *slog.Logger
 }
 
 // Admin serves administration requests. It is safe for concurrent use.

@@ -13,11 +13,13 @@ import (
 	"barnabas/protocol"
 )
 
-// Topics makes, extends and deletes topics; *admin.Admin is it.
+// Topics makes, extends and deletes topics, and changes configs, of brokers, too;
+// *admin.Admin is it.
 type Topics interface {
 	CreateTopics(ctx context.Context, specs []admin.TopicSpec, timeout time.Duration, validateOnly bool) []cluster.CreatedTopic
 	DeleteTopics(ctx context.Context, names []string, timeout time.Duration) []error
 	CreatePartitions(ctx context.Context, of []admin.Extension, timeout time.Duration, validateOnly bool) []error
+	AlterConfigs(ctx context.Context, of []admin.Alteration, validateOnly bool) []error
 	// AutoCreate makes a topic that somebody asked for before it existed.
 	AutoCreate(ctx context.Context, topic string) error
 }

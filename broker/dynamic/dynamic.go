@@ -1,8 +1,9 @@
-// Package dynamic follows the broker configs that are kept in ZooKeeper: those of
-// this broker in /config/brokers/<id> and the cluster's in
-// /config/brokers/<default>, each above the file's values.
+// Package dynamic is about the configs that are kept in ZooKeeper. A [Store]
+// changes those of topics and brokers, as Apache Kafka's brokers do. A [Watcher]
+// follows the broker configs: those of this broker in /config/brokers/<id> and
+// the cluster's in /config/brokers/<default>, each above the file's values.
 //
-// It watches the two znodes themselves, so that a change made with zkCli alone
+// The Watcher watches the two znodes themselves, so that a change made with zkCli alone
 // counts too, and looks again when a session is new and now and then. Values that
 // are not valid or not dynamic are left out with a warning, never fatal.
 package dynamic
@@ -38,6 +39,7 @@ type Options struct {
 type Watcher struct {
 	o    Options
 	wake chan struct{} // one token: look again
+	asks chan chan struct{}
 
 	// Used by Load and Run only.
 	own, all map[string]string
@@ -48,7 +50,7 @@ func New(o Options) *Watcher {
 	if o.Interval <= 0 {
 		o.Interval = 30 * time.Second
 	}
-	return &Watcher{o: o, wake: make(chan struct{}, 1)}
+	return &Watcher{o: o, wake: make(chan struct{}, 1), asks: make(chan chan struct{})}
 }
 
 // OnEvent takes a watch event of the session; it only enqueues.
@@ -118,19 +120,40 @@ func (w *Watcher) read(ctx context.Context, path string) (map[string]string, err
 	return values, nil
 }
 
+// Sync returns when Run has looked at the znodes again, or when ctx ends.
+func (w *Watcher) Sync(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case w.asks <- done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Run follows until ctx ends, whose error it returns.
 func (w *Watcher) Run(ctx context.Context) error {
 	tick := time.NewTicker(w.o.Interval)
 	defer tick.Stop()
 	for {
+		var asked chan struct{}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-w.wake:
+		case asked = <-w.asks:
 		case <-tick.C:
 		}
 		if err := w.Load(ctx); err != nil && ctx.Err() == nil {
 			w.o.Logger.Debug("dynamic configs could not be read; they are looked at again", "error", err)
+		}
+		if asked != nil {
+			close(asked)
 		}
 	}
 }
