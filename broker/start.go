@@ -336,7 +336,7 @@ func (b *Broker) buildAPI() {
 	b.api = api.New(api.Options{
 		Logger: b.logger, BrokerID: b.id, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor,
 		Replicas: b.replicas, Fetches: b.replicas.Fetches(), Offsets: b.replicas, Records: b.replicas, ProducerIDs: b.ids,
-		Groups: b.groups, Coordinators: b.finder, Controller: b.control, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs,
+		Groups: b.groups, Coordinators: b.finder, Controller: b.control, Reassignments: b.control, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs,
 		FetchMaxBytes: c.FetchMaxBytes, FetchSessionSlots: c.FetchSessionSlots,
 	})
 }

@@ -92,6 +92,9 @@ type reign struct {
 	purgedAt  time.Time
 	// trouble is what was logged of topics that can't be dealt with.
 	trouble map[string]string
+	// awaited are the dead brokers that the log names as targets of
+	// reassignments.
+	awaited map[kafka.BrokerID]bool
 }
 
 // New makes a controller that does nothing until Run.
@@ -133,6 +136,7 @@ const (
 	evDeletions
 	evConfigs
 	evDirs
+	evReassign
 	evExpired
 )
 
@@ -228,6 +232,8 @@ func (c *Controller) OnEvent(e session.Event) {
 		c.queue.put(e.Path, evConfigs)
 	case e.Path == zkpaths.LogDirEvents:
 		c.queue.put(e.Path, evDirs)
+	case e.Path == zkpaths.ReassignPath:
+		c.queue.put(e.Path, evReassign)
 	default:
 		if _, ok := zkpaths.ParseTopicPath(e.Path); ok {
 			c.queue.put(e.Path, evTopic)
@@ -279,6 +285,7 @@ func (c *Controller) Run(ctx context.Context) error {
 				c.queue.put(path, e)
 			}
 			clear(c.again)
+			c.tendMoves(ctx)
 			c.housekeeping(ctx)
 		}
 	}
@@ -364,6 +371,8 @@ func (c *Controller) look(ctx context.Context, path string, e event) error {
 		return c.lookAtConfigs(ctx)
 	case evDirs:
 		return c.lookAtReports(ctx)
+	case evReassign:
+		return c.lookAtReassignments(ctx)
 	}
 	return nil
 }

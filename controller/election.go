@@ -69,7 +69,7 @@ func (c *Controller) stand(ctx context.Context) error {
 	default:
 		return err
 	}
-	c.reign = &reign{epoch: epoch + 1, zkVersion: version, session: id, lastNote: -1, born: map[kafka.BrokerID]int64{}, reports: map[kafka.BrokerID]*plan.Report{}, trouble: map[string]string{}}
+	c.reign = &reign{epoch: epoch + 1, zkVersion: version, session: id, lastNote: -1, born: map[kafka.BrokerID]int64{}, reports: map[kafka.BrokerID]*plan.Report{}, trouble: map[string]string{}, awaited: map[kafka.BrokerID]bool{}}
 	c.log.Info("elected as the controller", "epoch", epoch+1)
 	if err := c.takeOver(ctx); err != nil {
 		if r := c.reign; r != nil {
@@ -167,6 +167,7 @@ func (c *Controller) takeOver(ctx context.Context) error {
 	c.queue.put(zkpaths.DeleteTopics, evDeletions)
 	c.queue.put(zkpaths.ConfigChanges, evConfigs)
 	c.queue.put(zkpaths.LogDirEvents, evDirs)
+	c.queue.put(zkpaths.ReassignPath, evReassign)
 	return nil
 }
 

@@ -127,6 +127,7 @@ func (c *Controller) alterPartitions(ctx context.Context) {
 			call.done <- answers[i]
 		}
 	}
+	c.finishAfter(ctx, asks)
 }
 
 // writeISRs plans and writes until no hand interferes any more. A topic that was

@@ -286,6 +286,8 @@ func (c *Controller) extension(ctx context.Context, topic string, total int32, a
 	}
 	have := int32(len(t.Partitions))
 	switch {
+	case slices.ContainsFunc(t.Partitions, func(p *cluster.Partition) bool { return p != nil && p.Moving() }):
+		return nil, nil, protocol.Fail(protocol.ReassignmentInProgress, fmt.Sprintf("A partition reassignment is in progress for the topic '%s'.", topic))
 	case total < have:
 		return nil, nil, protocol.Fail(protocol.InvalidPartitions, fmt.Sprintf("Topic currently has %d partitions, which is higher than the requested %d.", have, total))
 	case total == have:

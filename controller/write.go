@@ -111,7 +111,7 @@ func (c *Controller) pack(steps []plan.Step, reason cluster.Reason, present map[
 			more = append(more, o)
 		}
 		size += entrySize(&s)
-		if n > 0 && (bytes+size > maxBytes || len(ops)+len(more) > maxOps-2) {
+		if n > 0 && (bytes+size > maxBytes || len(ops)+len(more) > maxOps-2 || tellsAgain(entry, &s)) {
 			break
 		}
 		for _, o := range more {
@@ -123,6 +123,14 @@ func (c *Controller) pack(steps []plan.Step, reason cluster.Reason, present map[
 	return ops, entry, n
 }
 
+// tellsAgain reports whether a step is about the topic that the entry was last
+// about: an entry applies to a topic's assignment once. Steps of one topic follow
+// each other.
+func tellsAgain(e *cluster.Entry, s *plan.Step) bool {
+	n := len(e.Topics)
+	return n > 0 && len(s.Topics) > 0 && s.Topics[0].Name == e.Topics[n-1].Name
+}
+
 // entrySize is about what a step adds to the entry, in bytes, rather too much.
 func entrySize(s *plan.Step) int {
 	n := 0
@@ -132,8 +140,10 @@ func entrySize(s *plan.Step) int {
 	for i := range s.Topics {
 		t := &s.Topics[i]
 		n += 200 + len(t.Name)
-		for _, r := range t.Partitions {
-			n += 12 + 7*len(r)
+		for _, of := range []map[int32][]kafka.BrokerID{t.Partitions, t.Adding, t.Removing} {
+			for _, r := range of {
+				n += 12 + 7*len(r)
+			}
 		}
 		if t.Config != nil {
 			for k, v := range t.Config.Values {

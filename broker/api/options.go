@@ -47,6 +47,8 @@ type Options struct {
 	Config func() *conf.Config
 	// Controller is this broker's, elected or not; other brokers ask it.
 	Controller Controller
+	// Reassignments is the same controller, for those who move replicas.
+	Reassignments Reassignments
 	// Topics makes, extends and deletes topics.
 	Topics Topics
 	// Groups coordinates consumer groups; Coordinators finds who does.

@@ -39,6 +39,8 @@ func table() []entry {
 		{protocol.KeyCreatePartitions, 0, 3, adapt(kmsg.NewPtrCreatePartitionsRequest, (*API).createPartitions)},
 		{protocol.KeyDeleteGroups, 0, 2, adapt(kmsg.NewPtrDeleteGroupsRequest, (*API).deleteGroups)},
 		{protocol.KeyIncrementalAlterConfigs, 0, 1, adapt(kmsg.NewPtrIncrementalAlterConfigsRequest, (*API).incrementalAlterConfigs)},
+		{protocol.KeyAlterPartitionReassignments, 0, 0, adapt(kmsg.NewPtrAlterPartitionAssignmentsRequest, (*API).alterPartitionReassignments)},
+		{protocol.KeyListPartitionReassignments, 0, 0, adapt(kmsg.NewPtrListPartitionReassignmentsRequest, (*API).listPartitionReassignments)},
 		{protocol.KeyOffsetDelete, 0, 0, adapt(kmsg.NewPtrOffsetDeleteRequest, (*API).offsetDelete)},
 		{protocol.KeyAlterPartition, 0, 3, adapt(kmsg.NewPtrAlterPartitionRequest, (*API).alterPartition)},
 		{protocol.KeyDescribeCluster, 0, 1, adapt(kmsg.NewPtrDescribeClusterRequest, (*API).describeCluster)},

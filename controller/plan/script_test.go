@@ -44,6 +44,10 @@ type script struct {
 //	                 name; arguments epoch=n (of the leaders), skip=NAME
 //	report ID        lines "t-0": all replicas that the broker can't serve
 //	stopping ID      the broker is about to stop
+//	move             each line wishes: "t-0: 1 2 3", or "t-0: cancel"; arguments any (dead
+//	                 targets, too), skip=NAME
+//	finish-moves     completes what is in sync; argument skip=NAME
+//	moving           the reassignments under way and the dead brokers that they wait for
 //	place            nodes=1,2:rack,... from, count, rf, start, shift
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -108,6 +112,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.carryOut([]Step{{Brokers: []cluster.EntryBroker{entryBroker(s.live[kafka.BrokerID(id)], true)}}})
 	case "place":
 		return place(t, d)
+	case "move", "finish-moves", "moving":
+		return s.moves(t, d)
 	}
 	return "unknown command"
 }
