@@ -105,7 +105,7 @@ Start one beside your ZooKeeper:   barnabas server conf/server.toml`,
 		}
 	}
 	add("broker", t.devCommand(), t.serverCommand())
-	add("data", t.topicsCommand(), t.consoleProducerCommand(), t.consoleConsumerCommand(), t.groupsCommand(),
+	add("data", t.topicsCommand(), t.configsCommand(), t.consoleProducerCommand(), t.consoleConsumerCommand(), t.groupsCommand(),
 		t.getOffsetsCommand(), t.deleteRecordsCommand())
 	add("look", t.producerPerfCommand(), t.consumerPerfCommand(), t.verifiableProducerCommand(), t.verifiableConsumerCommand(),
 		t.dumpLogCommand(), t.logDirsCommand(), t.apiVersionsCommand(), t.versionCommand())
