@@ -214,8 +214,19 @@ func barnabas(t testing.TB, stdin string, args ...string) string {
 	return must(t, stdin, binary, args...)
 }
 
-// java runs a main class of Apache Kafka.
+// java runs a main class of Apache Kafka, which has to succeed.
 func java(t testing.TB, stdin string, class string, args ...string) string {
+	t.Helper()
+	return must(t, stdin, "java", javaArgs(t, class, args)...)
+}
+
+// runJava is java for what may fail.
+func runJava(t testing.TB, stdin string, class string, args ...string) result {
+	t.Helper()
+	return run(t, stdin, "java", javaArgs(t, class, args)...)
+}
+
+func javaArgs(t testing.TB, class string, args []string) []string {
 	t.Helper()
 	cache, err := os.UserCacheDir() // honours XDG_CACHE_HOME
 	if err != nil {
@@ -229,9 +240,8 @@ func java(t testing.TB, stdin string, class string, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	jvm := []string{"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j.configuration=file:" + log4j,
-		"-cp", filepath.Join(jars, "*"), class}
-	return must(t, stdin, "java", append(jvm, args...)...)
+	return append([]string{"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j.configuration=file:" + log4j,
+		"-cp", filepath.Join(jars, "*"), class}, args...)
 }
 
 // zkCLI runs one command of ZooKeeper's own shell and gives what it printed

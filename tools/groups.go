@@ -1,48 +1,57 @@
 package tools
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// groupsFlags are those of kafka-consumer-groups.sh that are built.
+// groupsFlags are those of kafka-consumer-groups.sh.
 type groupsFlags struct {
 	clientFlags
-	list, describe           bool
-	groups                   []string
-	allGroups                bool
-	offsets, members         bool
-	state                    string
-	hasState, verbose, types bool
+	list, describe, reset, del, delOffsets bool
+
+	groups, topics       []string
+	allGroups, allTopics bool
+	timeoutMs            int64
+
+	// For --list and --describe.
+	offsets, members   bool
+	state, kinds       string
+	hasState, hasKinds bool
+	verbose, lagTime   bool
+
+	// For --reset-offsets.
+	plan                    resetFlags
+	dryRun, execute, export bool
 }
 
 func (t *tool) groupsCommand() *cobra.Command {
 	f := &groupsFlags{}
 	cmd := &cobra.Command{
 		Use:   "consumer-groups",
-		Short: "List and describe consumer groups, with their lag",
-		Long:  "List and describe consumer groups, with their lag.\nFlags and output are those of kafka-consumer-groups.sh.",
-		Example: `  barnabas consumer-groups --list
-  barnabas consumer-groups --describe --group audit
+		Short: "List, describe, delete and reset consumer groups",
+		Long: `List, describe and delete consumer groups, show their lag, and set their offsets.
+Flags and output are those of kafka-consumer-groups.sh; --lag-seconds is ours.`,
+		Example: `  barnabas consumer-groups --list --state
+  barnabas consumer-groups --describe --group audit --lag-seconds
   barnabas consumer-groups --describe --group audit --members --verbose
-  barnabas consumer-groups --describe --all-groups --state`,
-		Args: func(_ *cobra.Command, args []string) error {
-			// Kafka's --state takes a value behind a blank, or none.
-			if len(args) == 1 && f.state != "" {
-				f.state = args[0]
-				return nil
-			}
-			return noArgs(nil, args)
-		},
+  barnabas consumer-groups --describe --all-groups --state
+  barnabas consumer-groups --reset-offsets --group audit --topic orders --to-earliest --dry-run
+  barnabas consumer-groups --reset-offsets --group audit --topic orders:0,2 --to-datetime 2026-01-31T08:00:00.000 --execute
+  barnabas consumer-groups --reset-offsets --group audit --all-topics --to-current --export > plan.csv
+  barnabas consumer-groups --reset-offsets --group audit --from-file plan.csv --execute
+  barnabas consumer-groups --delete-offsets --group audit --topic orders
+  barnabas consumer-groups --delete --group audit`,
+		Args: func(_ *cobra.Command, args []string) error { return f.optionalValues(args) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.hasState, f.types = cmd.Flags().Changed("state"), cmd.Flags().Changed("type")
+			f.hasState, f.hasKinds = cmd.Flags().Changed("state"), cmd.Flags().Changed("type")
+			f.plan.changed = cmd.Flags().Changed
 			return t.consumerGroups(cmd.Context(), f)
 		},
 	}
@@ -50,33 +59,87 @@ func (t *tool) groupsCommand() *cobra.Command {
 	p := cmd.Flags()
 	p.BoolVar(&f.list, "list", false, "list the groups")
 	p.BoolVar(&f.describe, "describe", false, "print offsets and lag, members, or the state of groups")
+	p.BoolVar(&f.del, "delete", false, "delete groups without members, with what they have committed")
+	p.BoolVar(&f.reset, "reset-offsets", false, "set the offsets of groups without members; needs a plan (--to-earliest and the like) and topics")
+	p.BoolVar(&f.delOffsets, "delete-offsets", false, "delete what a group has committed for topics that it does not read now")
 	p.StringArrayVar(&f.groups, "group", nil, "the group; may be repeated")
 	p.BoolVar(&f.allGroups, "all-groups", false, "all groups")
+	p.StringArrayVar(&f.topics, "topic", nil, "with --reset-offsets, --delete-offsets: a topic, or some of its partitions as topic:0,1,2; may be repeated")
+	p.BoolVar(&f.allTopics, "all-topics", false, "with --reset-offsets: all partitions that the group has committed")
 	p.BoolVar(&f.offsets, "offsets", false, "with --describe: offsets and lag (what is printed anyway)")
 	p.BoolVar(&f.members, "members", false, "with --describe: the members")
 	p.StringVar(&f.state, "state", "", "with --describe: the state; with --list: the states too, or only groups in these states")
-	p.Lookup("state").NoOptDefVal = "any"
-	p.String("type", "", "with --list: the types too")
-	p.Lookup("type").NoOptDefVal = "any"
+	p.Lookup("state").NoOptDefVal = anyValue
+	p.StringVar(&f.kinds, "type", "", "with --list: the types too, or only groups of these types")
+	p.Lookup("type").NoOptDefVal = anyValue
 	p.BoolVar(&f.verbose, "verbose", false, "with --members: their partitions too")
-	p.Int64("timeout", 5000, "accepted and not needed")
+	p.BoolVar(&f.lagTime, "lag-seconds", false, "with --describe: a column with the age of the first record that is not committed")
+	p.Int64Var(&f.timeoutMs, "timeout", 5000, "for how many milliseconds a coordinator that is not ready is asked again")
+	f.plan.register(p)
+	p.BoolVar(&f.dryRun, "dry-run", false, "with --reset-offsets: only show what would be set (as without --execute)")
+	p.BoolVar(&f.execute, "execute", false, "with --reset-offsets: set the offsets")
+	p.BoolVar(&f.export, "export", false, "with --reset-offsets: print as CSV, for --from-file")
 	return cmd
 }
 
-func (t *tool) consumerGroups(ctx context.Context, f *groupsFlags) error {
-	views := 0
+// anyValue is what --state and --type have without a value.
+const anyValue = "any"
+
+// optionalValues takes the values that Kafka's --state and --type may have behind
+// a blank.
+func (f *groupsFlags) optionalValues(args []string) error {
+	if len(args) == 1 {
+		switch {
+		case f.state == anyValue && f.list:
+			f.state = args[0]
+			return nil
+		case f.kinds == anyValue && f.list:
+			f.kinds = args[0]
+			return nil
+		}
+	}
+	return noArgs(nil, args)
+}
+
+// check refuses what can't be carried out, in Kafka's words.
+func (f *groupsFlags) check() error {
+	actions, views := 0, 0
+	for _, on := range []bool{f.list, f.describe, f.reset, f.del, f.delOffsets} {
+		if on {
+			actions++
+		}
+	}
 	for _, on := range []bool{f.offsets, f.members, f.describe && f.hasState} {
 		if on {
 			views++
 		}
 	}
+	scoped := len(f.groups) > 0 || f.allGroups
 	switch {
-	case f.list == f.describe:
-		return usagef("Command must include exactly one action: --list, --describe")
-	case f.describe && len(f.groups) == 0 && !f.allGroups:
+	case actions != 1:
+		return usagef("Command must include exactly one action: --list, --describe, --delete, --reset-offsets, --delete-offsets")
+	case f.describe && !scoped:
 		return usagef("Option [describe] takes one of these options: [all-groups], [group]")
 	case views > 1:
 		return usagef("Option [describe] takes at most one of these options: [members], [offsets], [state]")
+	case f.del && !scoped:
+		return usagef("Option [delete] takes one of these options: [all-groups], [group]")
+	case f.del && len(f.topics) > 0:
+		return usagef("The consumer does not support topic-specific offset deletion from a consumer group; --delete-offsets does")
+	case f.delOffsets && (len(f.groups) != 1 || len(f.topics) == 0):
+		return usagef("Option [delete-offsets] takes the following options: [group], [topic]")
+	case f.reset && !scoped:
+		return usagef("Option [reset-offsets] takes one of these options: [all-groups], [group]")
+	}
+	if f.reset {
+		return f.checkReset()
+	}
+	return nil
+}
+
+func (t *tool) consumerGroups(ctx context.Context, f *groupsFlags) error {
+	if err := f.check(); err != nil {
+		return err
 	}
 	ctx, stop := interruptible(ctx)
 	defer stop()
@@ -84,173 +147,71 @@ func (t *tool) consumerGroups(ctx context.Context, f *groupsFlags) error {
 	if err != nil {
 		return err
 	}
-	cl, err := t.connect(ctx, &f.clientFlags, props)
+	cl, err := t.connect(ctx, &f.clientFlags, props, kgo.RetryTimeout(time.Duration(max(f.timeoutMs, 1))*time.Millisecond))
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	if f.list {
+	switch {
+	case f.list:
 		return t.listGroups(ctx, cl, f)
+	case f.describe:
+		return t.describeGroups(ctx, cl, f)
+	case f.del:
+		return t.deleteGroups(ctx, cl, f)
+	case f.delOffsets:
+		return t.deleteGroupOffsets(ctx, cl, f)
+	default:
+		return t.resetOffsets(ctx, cl, f)
 	}
-	return t.describeGroups(ctx, cl, f)
+}
+
+// validStates are what --list --state takes, in Kafka's spelling.
+var validStates = []string{"PreparingRebalance", "CompletingRebalance", "Stable", "Dead", "Empty", "Assigning", "Reconciling"}
+
+// parts splits a list behind commas; nil for none given.
+func parts(list string) []string {
+	if list == "" || list == anyValue {
+		return nil
+	}
+	var out []string
+	for s := range strings.SplitSeq(list, ",") {
+		out = append(out, strings.TrimSpace(s))
+	}
+	return out
 }
 
 func (t *tool) listGroups(ctx context.Context, cl *kgo.Client, f *groupsFlags) error {
-	var states []string
-	if f.hasState && f.state != "any" {
-		for s := range strings.SplitSeq(f.state, ",") {
-			states = append(states, strings.TrimSpace(s))
+	has := func(list []string, s string) bool {
+		return slices.ContainsFunc(list, func(x string) bool { return strings.EqualFold(x, s) })
+	}
+	states, kinds := parts(f.state), parts(f.kinds)
+	for _, s := range states {
+		if !has(validStates, s) {
+			return usagef("Invalid state list '%s'. Valid states are: %s", f.state, strings.Join(validStates, ", "))
 		}
 	}
-	listed, err := kadm.NewClient(cl).ListGroups(ctx, states...)
+	for _, k := range kinds {
+		if !has([]string{"Classic", "Consumer"}, k) {
+			return usagef("Invalid types list '%s'. Valid types are: Classic, Consumer", f.kinds)
+		}
+	}
+	listed, err := kadm.NewClient(cl).ListGroupsByType(ctx, kinds, states...)
 	if err != nil {
 		return explain(err)
 	}
-	formatGroupList(t.out, listed.Sorted(), f.hasState, f.types)
+	formatGroupList(t.out, listed.Sorted(), f.hasState, f.hasKinds)
 	return nil
 }
 
-func (t *tool) describeGroups(ctx context.Context, cl *kgo.Client, f *groupsFlags) error {
-	admin := kadm.NewClient(cl)
-	names := f.groups
-	if f.allGroups {
-		listed, err := admin.ListGroups(ctx)
-		if err != nil {
-			return explain(err)
-		}
-		names = listed.Groups()
+// scope lists the groups that the flags name.
+func (f *groupsFlags) scope(ctx context.Context, admin *kadm.Client) ([]string, error) {
+	if !f.allGroups {
+		return slices.Compact(slices.Sorted(slices.Values(f.groups))), nil
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	described, err := admin.DescribeGroups(ctx, names...)
-	if err != nil {
-		return explain(err)
-	}
-	missing := false
-	for _, g := range described.Sorted() {
-		if g.Err != nil {
-			return fmt.Errorf("group %s: %w", g.Group, explain(g.Err))
-		}
-		if g.State == "Dead" {
-			fmt.Fprintf(t.err, "\nError: Consumer group '%s' does not exist.\n", g.Group)
-			missing = true
-			continue
-		}
-		if err := t.describeGroup(ctx, admin, g, f); err != nil {
-			return fmt.Errorf("group %s: %w", g.Group, err)
-		}
-	}
-	if missing {
-		return reportedError{fmt.Errorf("a group does not exist")}
-	}
-	return nil
-}
-
-func (t *tool) describeGroup(ctx context.Context, admin *kadm.Client, g kadm.DescribedGroup, f *groupsFlags) error {
-	switch g.State {
-	case "Empty":
-		fmt.Fprintf(t.err, "\nConsumer group '%s' has no active members.\n", g.Group)
-	case "PreparingRebalance", "CompletingRebalance":
-		fmt.Fprintf(t.err, "\nWarning: Consumer group '%s' is rebalancing.\n", g.Group)
-	}
-	switch {
-	case f.hasState:
-		formatGroupState(t.out, g)
-	case f.members:
-		formatMembers(t.out, g, f.verbose)
-	default:
-		rows, err := offsetRows(ctx, admin, g)
-		if err != nil {
-			return err
-		}
-		if len(rows) > 0 {
-			formatOffsets(t.out, g.Group, rows)
-		}
-	}
-	return nil
-}
-
-// offsetRow is one partition that a group committed for or was given; -1 where
-// there is no number.
-type offsetRow struct {
-	topic                    string
-	partition                int32
-	committed, end           int64
-	consumerID, host, client string
-}
-
-// offsetRows lists the partitions by member, those with the most first, then
-// what was committed and is nobody's.
-func offsetRows(ctx context.Context, admin *kadm.Client, g kadm.DescribedGroup) ([]offsetRow, error) {
-	committed, err := admin.FetchOffsets(ctx, g.Group)
+	listed, err := admin.ListGroups(ctx)
 	if err != nil {
 		return nil, explain(err)
 	}
-	var rows []offsetRow
-	owned := kadm.TopicsSet{}
-	members := slices.Clone(g.Members)
-	slices.SortStableFunc(members, func(a, b kadm.DescribedGroupMember) int {
-		return cmp.Compare(len(assignedTo(b)), len(assignedTo(a)))
-	})
-	for _, m := range members {
-		assigned := assignedTo(m)
-		for _, r := range assigned {
-			owned.Add(r.topic, r.partition)
-			r.consumerID, r.host, r.client = m.MemberID, m.ClientHost, m.ClientID
-			rows = append(rows, r)
-		}
-		if len(assigned) == 0 {
-			rows = append(rows, offsetRow{partition: -1, committed: -1, end: -1, consumerID: m.MemberID, host: m.ClientHost, client: m.ClientID})
-		}
-	}
-	topics := map[string]bool{}
-	for _, o := range committed.Sorted() {
-		if !owned.Lookup(o.Topic, o.Partition) {
-			rows = append(rows, offsetRow{topic: o.Topic, partition: o.Partition})
-		}
-	}
-	for _, r := range rows {
-		if r.topic != "" {
-			topics[r.topic] = true
-		}
-	}
-	ends := kadm.ListedOffsets{}
-	if len(topics) > 0 {
-		if ends, err = admin.ListEndOffsets(ctx, sortedKeys(topics)...); err != nil {
-			return nil, explain(err)
-		}
-	}
-	for i := range rows {
-		r := &rows[i]
-		if r.topic == "" {
-			continue
-		}
-		r.committed, r.end = -1, -1
-		if o, ok := committed.Lookup(r.topic, r.partition); ok && o.Err == nil {
-			r.committed = o.At
-		}
-		if e, ok := ends.Lookup(r.topic, r.partition); ok && e.Err == nil {
-			r.end = e.Offset
-		}
-	}
-	return rows, nil
-}
-
-// assignedTo lists a member's partitions, sorted.
-func assignedTo(m kadm.DescribedGroupMember) []offsetRow {
-	c, ok := m.Assigned.AsConsumer()
-	if !ok {
-		return nil
-	}
-	var out []offsetRow
-	for _, topic := range c.Topics {
-		for _, p := range topic.Partitions {
-			out = append(out, offsetRow{topic: topic.Topic, partition: p})
-		}
-	}
-	slices.SortFunc(out, func(a, b offsetRow) int {
-		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
-	})
-	return out
+	return listed.Groups(), nil
 }

@@ -39,21 +39,33 @@ func widest(low int, texts ...string) int {
 }
 
 // formatOffsets prints as ConsumerGroupCommand.printOffsets: a blank line, a
-// header, a line per partition.
-func formatOffsets(w io.Writer, group string, rows []offsetRow) {
+// header, a line per partition. ages adds a column of ours.
+func formatOffsets(w io.Writer, group string, rows []offsetRow, ages bool) {
 	g, t, c, h := widest(15, group), 15, 15, 15
 	for _, r := range rows {
 		t, c, h = widest(t, r.topic), widest(c, r.consumerID), widest(h, r.host)
 	}
-	line := fmt.Sprintf("\n%%-%ds %%-%ds %%-10s %%-15s %%-15s %%-15s %%-%ds %%-%ds %%s", g, t, c, h)
-	fmt.Fprintf(w, line, "GROUP", "TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "CONSUMER-ID", "HOST", "CLIENT-ID")
+	before := fmt.Sprintf("\n%%-%ds %%-%ds %%-10s %%-15s %%-15s %%-15s ", g, t)
+	after := fmt.Sprintf("%%-%ds %%-%ds %%s", c, h)
+	fmt.Fprintf(w, before, "GROUP", "TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG")
+	if ages {
+		fmt.Fprintf(w, "%-12s ", "LAG-SECONDS")
+	}
+	fmt.Fprintf(w, after, "CONSUMER-ID", "HOST", "CLIENT-ID")
 	for _, r := range rows {
 		lag := dash
 		if r.committed >= 0 && r.end >= 0 {
 			lag = strconv.FormatInt(r.end-r.committed, 10)
 		}
-		fmt.Fprintf(w, line, group, textOrDash(r.topic), orDash(int64(r.partition)), orDash(r.committed), orDash(r.end), lag,
-			textOrDash(r.consumerID), textOrDash(r.host), textOrDash(r.client))
+		fmt.Fprintf(w, before, group, textOrDash(r.topic), orDash(int64(r.partition)), orDash(r.committed), orDash(r.end), lag)
+		if ages {
+			age := dash
+			if r.age != noAge {
+				age = strconv.FormatFloat(r.age.Seconds(), 'f', 1, 64)
+			}
+			fmt.Fprintf(w, "%-12s ", age)
+		}
+		fmt.Fprintf(w, after, textOrDash(r.consumerID), textOrDash(r.host), textOrDash(r.client))
 	}
 	fmt.Fprintln(w)
 }

@@ -88,6 +88,17 @@ func TestExitCodes(t *testing.T) {
 		{"console-producer --topic t --compression-codec zip", 2, `unexpected argument "zip"`},
 		{"consumer-groups --describe", 2, "Option [describe] takes one of these options: [all-groups], [group]"},
 		{"consumer-groups", 2, "exactly one action"},
+		{"consumer-groups --delete", 2, "Option [delete] takes one of these options: [all-groups], [group]"},
+		{"consumer-groups --delete --group g --topic t", 2, "does not support topic-specific offset deletion"},
+		{"consumer-groups --delete-offsets --group g", 2, "Option [delete-offsets] takes the following options: [group], [topic]"},
+		{"consumer-groups --reset-offsets --all-topics --to-latest", 2, "Option [reset-offsets] takes one of these options: [all-groups], [group]"},
+		{"consumer-groups --reset-offsets --group g --all-topics", 2, "requires one of the following scenarios: [to-earliest]"},
+		{"consumer-groups --reset-offsets --group g --all-topics --to-latest --to-offset 0", 2, "a reset has one plan"},
+		{"consumer-groups --reset-offsets --group g --all-topics --to-latest --execute --dry-run", 2, "only accepts one of [execute] and [dry-run]"},
+		{"consumer-groups --reset-offsets --group g --to-latest", 2, "One of the reset scopes should be defined: --all-topics, --topic."},
+		{"consumer-groups --reset-offsets --group g --all-topics --to-datetime 2026-01-31", 2, `"2026-01-31" is no time`},
+		{"consumer-groups --reset-offsets --group g --all-topics --by-duration 5m", 2, `"5m" is no duration`},
+		{"consumer-groups --list --group g stable", 2, "unexpected argument"},
 		{"consumer-groups --describe --group g --members --offsets", 2, "takes at most one"},
 		{"producer-perf-test --topic t --num-records 5", 2, "exactly one of --record-size"},
 		{"producer-perf-test --topic t --num-records 0 --record-size 1", 2, "--num-records should be greater than zero"},
@@ -288,7 +299,7 @@ func TestGroupFormats(t *testing.T) {
 		{topic: "orders", partition: 0, committed: 10, end: 12, consumerID: "c-1", host: "/127.0.0.1", client: "cl"},
 		{topic: "orders", partition: 1, committed: -1, end: 5},
 		{partition: -1, committed: -1, end: -1, consumerID: "c-2", host: "/127.0.0.1", client: "cl"},
-	})
+	}, false)
 	want := `
 GROUP           TOPIC           PARTITION  CURRENT-OFFSET  LOG-END-OFFSET  LAG             CONSUMER-ID     HOST            CLIENT-ID
 audit           orders          0          10              12              2               c-1             /127.0.0.1      cl
