@@ -77,6 +77,7 @@ type Broker struct {
 	dynamic   *dynamic.Watcher
 	ids       *producerid.Allocator
 	api       *api.API
+	throttles throttles
 
 	events fanout
 	observer

@@ -167,6 +167,7 @@ func (b *Broker) identify(ctx context.Context) error {
 
 // build makes the rooms that need to know who we are, and loads the image.
 func (b *Broker) build(ctx context.Context) error {
+	b.throttles = newThrottles(b.id, b.o.Config)
 	b.buildReplicas()
 	b.buildMembership()
 	b.buildPeers()
@@ -212,7 +213,7 @@ func (b *Broker) buildPeers() {
 	})
 	epoch := func() (kafka.BrokerEpoch, bool) { return b.registrar.Epoch() }
 	b.follower = follower.New(follower.Options{
-		Self: b.id, Epoch: epoch, Replicas: b.replicas, Peers: b.peers, Logger: b.logger,
+		Self: b.id, Epoch: epoch, Replicas: b.replicas, Peers: b.peers, Throttle: b.throttles.follower, Logger: b.logger,
 		FetchMinBytes: c.Replication.FetchMinBytes, FetchWaitMax: c.Replication.FetchWaitMax, Backoff: c.Replication.FetchBackoff,
 		PartitionMaxBytes: c.Replication.FetchMaxBytes, ResponseMaxBytes: c.Replication.FetchResponseMaxBytes, Fetchers: c.Replication.Fetchers,
 	})
@@ -276,6 +277,7 @@ func (b *Broker) buildDynamic(ctx context.Context) error {
 		OnConfig: func(c *conf.Config) {
 			b.config.Store(c)
 			b.replicas.Reconfigure()
+			b.throttles.configure(c)
 			limits, err := connectionLimits(b.ctx, &c.Socket)
 			if err != nil {
 				b.logger.Warn("a limit of connections is left out", "error", err)
@@ -337,12 +339,14 @@ func (b *Broker) buildAPI() {
 		Logger: b.logger, BrokerID: b.id, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor,
 		Replicas: b.replicas, Fetches: b.replicas.Fetches(), Offsets: b.replicas, Records: b.replicas, ProducerIDs: b.ids,
 		Groups: b.groups, Coordinators: b.finder, Controller: b.control, Reassignments: b.control, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs,
+		Throttle:      b.throttles.leader,
 		FetchMaxBytes: c.FetchMaxBytes, FetchSessionSlots: c.FetchSessionSlots,
 	})
 }
 
 // changed takes a new image to those who follow it.
 func (b *Broker) changed(_, im *cluster.Image, changes []cluster.Change) {
+	b.throttles.follow(im, changes)
 	b.replicas.Follow(im, changes)
 	var gone []string
 	for _, c := range changes {

@@ -236,6 +236,8 @@ func (b *builder) replication(o *Replication) {
 		RackAwareSelector:               strings.HasSuffix(b.str("replica.selector.class"), ".RackAwareReplicaSelector"),
 		LeaderThrottle:                  b.throttle("leader.replication.throttled.rate"),
 		FollowerThrottle:                b.throttle("follower.replication.throttled.rate"),
+		QuotaSamples:                    b.int("replication.quota.window.num"),
+		QuotaWindow:                     time.Duration(b.int("replication.quota.window.size.seconds")) * time.Second,
 		LogDirsThrottle:                 b.throttle("replica.alter.log.dirs.io.max.bytes.per.second"),
 	}
 	if o.FetchWaitMax > o.SocketTimeout {

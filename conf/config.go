@@ -146,6 +146,9 @@ type Replication struct {
 	// Bytes per second; the largest int64 without a throttle. The first two are
 	// for the replicas that a topic's throttled.replicas name.
 	LeaderThrottle, FollowerThrottle, LogDirsThrottle int64
+	// The rates of the first two are measured over so many samples of a size.
+	QuotaSamples int
+	QuotaWindow  time.Duration
 }
 
 // Log is what the whole log manager shares; what may differ by topic stands in

@@ -43,9 +43,7 @@ func (c *fetched) count(f *fetch) {
 	c.total.Add(int64(len(f.parts)))
 	for i := range f.parts {
 		p := &f.parts[i]
-		if !f.follower {
-			p.data.CountSent()
-		}
+		p.data.CountSent()
 		if p.err == nil {
 			continue
 		}

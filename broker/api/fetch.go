@@ -246,19 +246,20 @@ func (f *fetch) find(im *cluster.Image, k *fetchsession.Key) fetchPart {
 // diverge, or nothing to read at all.
 func (f *fetch) read() (size int64, complete bool) {
 	left, minOne, readable := f.maxBytes, f.minOne(), false
+	room := f.room()
 	for i := range f.parts {
 		p := &f.parts[i]
 		if p.refused != protocol.None {
 			continue
 		}
 		readable = true
-		f.readPart(i, left, minOne)
+		f.readPart(i, left, minOne, room)
 		if p.err != nil || p.data.Diverging != nil || p.data.Now {
 			complete = true
 		}
 		if n := p.data.Records.Length; n > 0 {
 			minOne = false // the limits hold from the first records on
-			left = max(0, left-int(n))
+			left, room = max(0, left-int(n)), f.roomAfter(room, p.tp, n)
 			size += n
 		}
 	}
@@ -266,14 +267,14 @@ func (f *fetch) read() (size int64, complete bool) {
 }
 
 // readPart reads one partition.
-func (f *fetch) readPart(i, left int, minOne bool) {
+func (f *fetch) readPart(i, left int, minOne bool, room int64) {
 	want, p := &f.session.Partitions[i], &f.parts[i]
-	f.args = f.argsOf(p.tp, want, left, minOne)
+	f.args = f.argsOf(p.tp, want, left, minOne, room)
 	p.data, p.err = f.a.opt.Replicas.Read(&f.args)
 }
 
 // argsOf asks for one partition. It reads f only.
-func (f *fetch) argsOf(tp kafka.TopicPartition, want *fetchsession.Partition, left int, minOne bool) replica.ReadArgs {
+func (f *fetch) argsOf(tp kafka.TopicPartition, want *fetchsession.Partition, left int, minOne bool, room int64) replica.ReadArgs {
 	args := f.reader
 	args.TP, args.TopicID, args.Offset = tp, want.ID, want.Offset
 	args.Epoch, args.LastFetched = want.CurrentEpoch, want.LastFetchedEpoch
@@ -281,6 +282,9 @@ func (f *fetch) argsOf(tp kafka.TopicPartition, want *fetchsession.Partition, le
 	if f.follower {
 		who := f.replica
 		who.LogStart = want.LogStartOffset
+		if room != noThrottle && f.a.opt.Throttle.Covers(tp.Topic, tp.Partition) {
+			who.Limited, who.Room = true, int(room)
+		}
 		args.Follower = &who
 	}
 	return args
@@ -311,13 +315,13 @@ func (f *fetch) park(r *socket.Request, wait time.Duration) socket.Reply {
 // it touches nothing of f.
 func (f *fetch) ready() bool {
 	var size int64
-	left, minOne := f.maxBytes, f.minOne()
+	left, minOne, room := f.maxBytes, f.minOne(), f.room()
 	for i := range f.parts {
 		if f.parts[i].refused != protocol.None {
 			continue
 		}
 		want := &f.session.Partitions[i]
-		args := f.argsOf(f.parts[i].tp, want, left, minOne)
+		args := f.argsOf(f.parts[i].tp, want, left, minOne, room)
 		data, err := f.a.opt.Replicas.Read(&args)
 		n := data.Records.Length
 		data.Records.Release()
@@ -326,7 +330,7 @@ func (f *fetch) ready() bool {
 		}
 		if n > 0 {
 			minOne = false
-			left = max(0, left-int(n))
+			left, room = max(0, left-int(n)), f.roomAfter(room, f.parts[i].tp, n)
 		}
 		if size += n; size >= f.minBytes {
 			return true
@@ -374,6 +378,7 @@ func (f *fetch) answer() socket.Reply {
 		return f.refuse(err)
 	}
 	f.a.fetched.count(f)
+	f.countThrottled()
 	out := f.from.NewOut()
 	f.encode(out, id)
 	if f.waiter == nil { // nobody else can look at f

@@ -7,6 +7,7 @@ import (
 
 	"barnabas/broker/group"
 	"barnabas/broker/purgatory"
+	"barnabas/broker/quota"
 	"barnabas/broker/replica"
 	"barnabas/cluster"
 	"barnabas/conf"
@@ -54,6 +55,8 @@ type Options struct {
 	// Groups coordinates consumer groups; Coordinators finds who does.
 	Groups       *group.Coordinator
 	Coordinators *group.Finder
+	// Throttle is that of the leader's side of replication; nil: none.
+	Throttle *quota.Throttle
 	// FetchMaxBytes bounds any fetch answer (fetch.max.bytes). Default
 	// 57671680.
 	FetchMaxBytes int

@@ -233,6 +233,7 @@ func (l *loop) take(p *part, got *protocol.Fetched) {
 	case got.Diverged:
 		err = l.f.o.Replicas.Diverged(&p.what, replica.EpochEnd{Epoch: kafka.LeaderEpoch(got.Diverging.Epoch), Offset: got.Diverging.EndOffset})
 	default:
+		l.countThrottled(p, got)
 		err = l.f.o.Replicas.AppendFetched(&p.what, got.Records, got.HighWatermark, got.LogStartOffset)
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"barnabas/broker/quota"
 	"barnabas/broker/replica"
 	"barnabas/internal/kafka"
 	"barnabas/net/peer"
@@ -36,6 +37,8 @@ type Options struct {
 	// PartitionMaxBytes (default 1 MiB) and ResponseMaxBytes (default 10 MiB)
 	// bound an answer; its first batch comes whole.
 	PartitionMaxBytes, ResponseMaxBytes int
+	// Throttle is that of the follower's side of replication; nil: none.
+	Throttle *quota.Throttle
 	// Backoff is the longest pause after a failure. Default 1 s.
 	Backoff time.Duration
 	// Fetchers is the number of loops per leader. Default 1.

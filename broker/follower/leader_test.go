@@ -200,7 +200,8 @@ func (s *fakeLeader) gather(resp *kmsg.FetchResponse, k partKey, p *kmsg.FetchRe
 	case p.FetchOffset < l.start || p.FetchOffset > int64(len(l.data)):
 		out.ErrorCode = protocol.OffsetOutOfRange.Code()
 	case p.FetchOffset < int64(len(l.data)):
-		out.RecordBatches = []byte(l.data[p.FetchOffset:])
+		end := min(int64(len(l.data)), p.FetchOffset+int64(p.PartitionMaxBytes))
+		out.RecordBatches = []byte(l.data[p.FetchOffset:end])
 		out.HighWatermark = int64(len(l.data))
 	case l.told:
 		return

@@ -47,11 +47,14 @@ type part struct {
 	asked      replica.Position
 	askedEpoch kafka.LeaderEpoch
 	inSession  bool
-	dirty      bool      // in loop.dirty
-	until      time.Time // in loop.resting until then, if not zero
-	gone       bool      // no partition of the loop any more
-	failures   int       // in a row
-	said       time.Time // when its trouble was last logged
+	// leaderHW is the leader's high watermark as last heard in this leadership; -1
+	// if not yet.
+	leaderHW int64
+	dirty    bool      // in loop.dirty
+	until    time.Time // in loop.resting until then, if not zero
+	gone     bool      // no partition of the loop any more
+	failures int       // in a row
+	said     time.Time // when its trouble was last logged
 }
 
 // partKey is a partition as answers name it.
@@ -169,13 +172,13 @@ func (l *loop) takeOrders() {
 			continue
 		}
 		if p == nil {
-			p = &part{}
+			p = &part{leaderHW: -1}
 			l.parts[tp] = p
 			l.byID[partKey{o.what.TopicID, tp.Partition}] = p
 		}
 		if p.what != o.what {
 			l.news = time.Now()
-			p.what, p.failures = o.what, 0
+			p.what, p.failures, p.leaderHW = o.what, 0, -1
 		}
 		if !p.until.IsZero() {
 			p.until = time.Unix(1, 0) // its rest is over
@@ -241,6 +244,10 @@ func (l *loop) goOn(p *part, mustMove bool) {
 		return
 	}
 	p.pos = pos
+	if wait := l.heldBack(p); wait > 0 {
+		l.restUntil(p, time.Now().Add(wait))
+		return
+	}
 	if !p.dirty && (!p.inSession || p.pos != p.asked || p.askedEpoch != p.what.Epoch) {
 		p.dirty = true
 		l.dirty = append(l.dirty, p)
@@ -255,9 +262,7 @@ func (l *loop) rest(p *part, err error) {
 	if _, leaders := err.(protocol.Error); !leaders && errors.Is(err, protocol.KafkaStorageError) {
 		pause = diskPause
 	}
-	p.until = time.Now().Add(pause)
-	l.resting = append(l.resting, p)
-	l.leaveSession(p)
+	l.restUntil(p, time.Now().Add(pause))
 	if errors.Is(err, replica.ErrNotFollowing) || p.failures <= usual && isUsual(err) || time.Since(p.said) < sayEvery {
 		return
 	}
@@ -268,6 +273,13 @@ func (l *loop) rest(p *part, err error) {
 	}
 	l.logger.Warn(what, "partition", p.what.TP.String(), "leader_epoch", int32(p.what.Epoch), "offset", p.pos.Offset,
 		"failures", p.failures, "pause", pause, "error", err)
+}
+
+// restUntil takes a partition out of the session for a time.
+func (l *loop) restUntil(p *part, t time.Time) {
+	p.until = t
+	l.resting = append(l.resting, p)
+	l.leaveSession(p)
 }
 
 // isUsual reports whether an error belongs to a change of leaders.

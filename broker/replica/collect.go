@@ -41,6 +41,7 @@ func (c *Census) collect(p *metrics.Page) {
 		{"underreplicatedpartitions", "Led partitions with fewer in-sync replicas than replicas.", c.UnderReplicated},
 		{"underminisrpartitioncount", "Led partitions with fewer in-sync replicas than min.insync.replicas.", c.UnderMinISR},
 		{"atminisrpartitioncount", "Led partitions with just min.insync.replicas in sync.", c.AtMinISR},
+		{"reassigningpartitions", "Led partitions that are being reassigned.", c.Reassigning},
 		{"offlinereplicacount", "Partitions without a log, since its directory failed.", c.Offline},
 	} {
 		p.Gauge(prefix+g.name, g.help, int64(g.v))
@@ -54,6 +55,10 @@ func (c *Census) collect(p *metrics.Page) {
 		{"messagesin", "Records appended.", func(t *Traffic) int64 { return t.MessagesIn }},
 		{"bytesin", "Bytes of records appended.", func(t *Traffic) int64 { return t.BytesIn }},
 		{"bytesout", "Bytes of records sent to consumers.", func(t *Traffic) int64 { return t.BytesOut }},
+		{"replicationbytesin", "Bytes of records copied from leaders.", func(t *Traffic) int64 { return t.ReplicationIn }},
+		{"replicationbytesout", "Bytes of records sent to followers.", func(t *Traffic) int64 { return t.ReplicationOut }},
+		{"reassignmentbytesin", "Bytes of records copied by replicas that a reassignment brings.", func(t *Traffic) int64 { return t.ReassignmentIn }},
+		{"reassignmentbytesout", "Bytes of records sent to replicas that a reassignment brings.", func(t *Traffic) int64 { return t.ReassignmentOut }},
 		{"bytesrejected", "Bytes of records refused as too large.", func(t *Traffic) int64 { return t.BytesRejected }},
 		{"totalproducerequests", "Appends asked for, one for each partition of a request.", func(t *Traffic) int64 { return t.Produces }},
 		{"failedproducerequests", "Appends that failed unexpectedly.", func(t *Traffic) int64 { return t.Failed }},

@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"barnabas/internal/kafka"
 	"barnabas/log"
@@ -40,7 +41,7 @@ func (p *Partition) followerLocked(f *Following) (*log.Log, error) {
 }
 
 // follower runs fn on the log of a followed partition, under its lock.
-func (m *Manager) follower(f *Following, fn func(l *log.Log) error) error {
+func (m *Manager) follower(f *Following, fn func(p *Partition, l *log.Log) error) error {
 	p := m.Partition(f.TP)
 	if p == nil {
 		return fmt.Errorf("%w: %s", ErrNotFollowing, f.TP)
@@ -51,12 +52,12 @@ func (m *Manager) follower(f *Following, fn func(l *log.Log) error) error {
 	if err != nil {
 		return err
 	}
-	return fn(l)
+	return fn(p, l)
 }
 
 // FetchPosition tells where to fetch next. ErrNotFollowing ends the copying.
 func (m *Manager) FetchPosition(f *Following) (pos Position, err error) {
-	err = m.follower(f, func(l *log.Log) error {
+	err = m.follower(f, func(_ *Partition, l *log.Log) error {
 		pos = Position{Offset: l.EndOffset(), LastEpoch: kafka.NoLeaderEpoch, Start: l.StartOffset()}
 		if e, ok := l.LatestEpoch(); ok {
 			pos.LastEpoch = e
@@ -70,11 +71,12 @@ func (m *Manager) FetchPosition(f *Following) (pos Position, err error) {
 // start as far as this log reaches. recs may end within a batch.
 func (m *Manager) AppendFetched(f *Following, recs []byte, highWatermark, logStart int64) error {
 	moved := false
-	err := m.follower(f, func(l *log.Log) error {
+	err := m.follower(f, func(p *Partition, l *log.Log) error {
 		if len(recs) > 0 {
 			if _, err := l.AppendAsFollower(recs); err != nil {
 				return fmt.Errorf("replica: copying %s: %w", f.TP, answer(err, l.StartOffset()))
 			}
+			p.traffic.copied(len(recs), slices.Contains(p.state.Adding, m.self))
 		}
 		before := l.HighWatermark()
 		moved = l.SetHighWatermark(min(highWatermark, l.EndOffset())) > before
@@ -93,7 +95,7 @@ func (m *Manager) AppendFetched(f *Following, recs []byte, highWatermark, logSta
 // as one answer tells: leader is the largest epoch of the leader that is not
 // above the asked one, and its end (KIP-595). More rounds may follow.
 func (m *Manager) Diverged(f *Following, leader EpochEnd) error {
-	return m.follower(f, func(l *log.Log) error {
+	return m.follower(f, func(_ *Partition, l *log.Log) error {
 		own, end := l.EndOffsetForEpoch(leader.Epoch)
 		to := min(end, l.EndOffset())
 		switch {
@@ -113,7 +115,7 @@ func (m *Manager) Diverged(f *Following, leader EpochEnd) error {
 // OutOfRange begins again where the leader can go on: its log lies, as a whole,
 // before or after this one's end.
 func (m *Manager) OutOfRange(f *Following, leaderStart, leaderEnd int64) error {
-	return m.follower(f, func(l *log.Log) error {
+	return m.follower(f, func(_ *Partition, l *log.Log) error {
 		switch end := l.EndOffset(); {
 		case leaderEnd < end:
 			m.logger.Warn("the leader's log is shorter; truncating", "partition", f.TP.String(), "to", leaderEnd, "end", end)

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,12 +13,14 @@ import (
 
 // State is what a partition is to be, as plain values. It is immutable.
 type State struct {
-	TopicID        kafka.TopicID
-	Replicas       []kafka.BrokerID
-	ISR            []kafka.BrokerID
-	Leader         kafka.BrokerID // kafka.NoBroker if it has none
-	LeaderEpoch    kafka.LeaderEpoch
-	PartitionEpoch kafka.PartitionEpoch
+	TopicID  kafka.TopicID
+	Replicas []kafka.BrokerID
+	// Adding and Removing are those of the replicas that a reassignment moves.
+	Adding, Removing []kafka.BrokerID
+	ISR              []kafka.BrokerID
+	Leader           kafka.BrokerID // kafka.NoBroker if it has none
+	LeaderEpoch      kafka.LeaderEpoch
+	PartitionEpoch   kafka.PartitionEpoch
 	// Zxid is the transaction that wrote the state; see Manager.SetRegistration.
 	Zxid int64
 	// MinISR is the topic's min.insync.replicas.
@@ -26,6 +29,21 @@ type State struct {
 
 // effectiveMinISR is never above the number of replicas.
 func (s *State) effectiveMinISR() int { return min(s.MinISR, len(s.Replicas)) }
+
+// factor is the replication factor: of a partition that is being reassigned
+// without those that come.
+func (s *State) factor() int {
+	n := len(s.Replicas)
+	for _, id := range s.Adding {
+		if slices.Contains(s.Replicas, id) {
+			n--
+		}
+	}
+	return n
+}
+
+// moving reports whether the partition is being reassigned.
+func (s *State) moving() bool { return len(s.Adding) > 0 || len(s.Removing) > 0 }
 
 // Partition is one partition that this broker has, or is to have, a replica of.
 type Partition struct {
@@ -53,10 +71,12 @@ type Partition struct {
 	announced bool
 	// doomed: somebody asked for the deletion of the topic.
 	doomed bool
-	// traffic is what the partition has taken in; its BytesOut stays 0.
+	// traffic is what the partition has taken in; what it has sent stays 0.
 	traffic Traffic
 
-	sent atomic.Int64 // bytes of records sent to consumers
+	// Bytes of records sent to consumers, to followers, and of the latter to
+	// replicas that a reassignment brings.
+	sent, copied, moved atomic.Int64
 }
 
 // leaderLocked returns the log if this broker may act as leader now.

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"barnabas/internal/kafka"
@@ -46,6 +47,10 @@ type FollowerArgs struct {
 	// Epoch is its registration, -1 if it does not say.
 	Epoch    kafka.BrokerEpoch
 	LogStart int64
+	// Limited: out of sync, it gets no more than Room bytes, if Room is above 0
+	// with a first batch whole, else none.
+	Limited bool
+	Room    int
 }
 
 // Data is what a read found. Its Range must be released.
@@ -65,7 +70,8 @@ type Data struct {
 	// the high watermark yet.
 	Now bool
 
-	sent *atomic.Int64 // of the partition
+	sent, moved *atomic.Int64 // counters of the partition; moved may be nil
+	limited     bool          // FollowerArgs.Limited holds
 }
 
 // EpochEnd says where a leader epoch ends in a log: the offset after its last
@@ -107,7 +113,14 @@ func (m *Manager) Read(a *ReadArgs) (Data, error) {
 	case a.Isolation == ReadCommitted:
 		limit = d.LastStableOffset
 	}
-	r, err := l.Read(a.Offset, a.MaxBytes, limit, a.MinOne)
+	size := a.MaxBytes
+	if d.limited {
+		if a.Follower.Room <= 0 {
+			return d, nil
+		}
+		size = min(size, a.Follower.Room)
+	}
+	r, err := l.Read(a.Offset, size, limit, a.MinOne)
 	if err != nil {
 		return Data{}, fmt.Errorf("replica: reading %s at %d: %w", a.TP, a.Offset, answer(err, d.LogStartOffset))
 	}
@@ -140,6 +153,10 @@ func (m *Manager) followed(p *Partition, a *ReadArgs, d *Data) (limit int64, err
 	told := r.toldHighWatermark
 	moved, ask := p.followedLocked(a.Follower.ID, a.Follower.Epoch, a.Offset, a.Follower.LogStart, limit)
 	d.HighWatermark = l.HighWatermark()
+	d.sent, d.limited = &p.copied, a.Follower.Limited && !slices.Contains(p.state.ISR, a.Follower.ID)
+	if slices.Contains(p.state.Adding, a.Follower.ID) {
+		d.moved = &p.moved
+	}
 	d.Now = told >= 0 && told < d.HighWatermark
 	p.mu.Unlock()
 	if moved {

@@ -181,12 +181,14 @@ func (m *Manager) move(tp kafka.TopicPartition, im *cluster.Image) {
 	}
 	if want == nil || !slices.Contains(want.Replicas, m.self) {
 		if p != nil {
-			m.remove(p, "the replica was moved away", want != nil)
+			m.remove(p, "the replica was moved away", want != nil && !slices.Contains(want.ISR, m.self))
+		} else if want != nil {
+			m.removeLate(tp, t.ID, want)
 		}
 		return
 	}
 	s := State{
-		TopicID: t.ID, Replicas: want.Replicas, ISR: want.ISR, Leader: want.Leader, LeaderEpoch: want.LeaderEpoch,
+		TopicID: t.ID, Replicas: want.Replicas, Adding: want.Adding, Removing: want.Removing, ISR: want.ISR, Leader: want.Leader, LeaderEpoch: want.LeaderEpoch,
 		PartitionEpoch: want.PartitionEpoch, Zxid: want.Zxid,
 	}
 	var o log.Options
@@ -292,6 +294,18 @@ func (m *Manager) remove(p *Partition, why string, asked bool) {
 		m.logger.Error("deleting a replica failed", "partition", p.tp.String(), "error", err)
 	}
 	m.wake(p.tp)
+}
+
+// removeLate deletes the log of a replica that was moved away while this broker
+// was down.
+func (m *Manager) removeLate(tp kafka.TopicPartition, id kafka.TopicID, now *cluster.Partition) {
+	l, ok := m.logs.Get(tp)
+	if !ok || l.TopicID() != id || slices.Contains(now.ISR, m.self) {
+		return
+	}
+	if err := m.logs.Delete(tp, "the replica was moved away while this broker was down"); err != nil && !errors.Is(err, log.ErrNotFound) {
+		m.logger.Error("deleting a replica failed", "partition", tp.String(), "error", err)
+	}
 }
 
 func (p *Partition) topicID() kafka.TopicID {

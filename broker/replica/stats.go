@@ -18,6 +18,9 @@ type Traffic struct {
 	Produces, Failed int64
 	// BytesIn and MessagesIn were appended, BytesOut sent to consumers.
 	BytesIn, MessagesIn, BytesOut int64
+	// ReplicationIn was copied from leaders, ReplicationOut by followers;
+	// ReassignmentIn and ReassignmentOut by replicas that a reassignment brings.
+	ReplicationIn, ReplicationOut, ReassignmentIn, ReassignmentOut int64
 	// BytesRejected were too large. BadCRC, Invalid and BadSequence count refused
 	// batches: damaged ones, ones with a record that may not be there (without a
 	// key in a compacted topic, say), and ones out of their producer's order.
@@ -30,10 +33,22 @@ func (t *Traffic) add(o Traffic) {
 	t.BytesIn += o.BytesIn
 	t.MessagesIn += o.MessagesIn
 	t.BytesOut += o.BytesOut
+	t.ReplicationIn += o.ReplicationIn
+	t.ReplicationOut += o.ReplicationOut
+	t.ReassignmentIn += o.ReassignmentIn
+	t.ReassignmentOut += o.ReassignmentOut
 	t.BytesRejected += o.BytesRejected
 	t.BadCRC += o.BadCRC
 	t.Invalid += o.Invalid
 	t.BadSequence += o.BadSequence
+}
+
+// copied counts what a follower stored; moving: a reassignment brought it here.
+func (t *Traffic) copied(size int, moving bool) {
+	t.ReplicationIn += int64(size)
+	if moving {
+		t.ReassignmentIn += int64(size)
+	}
 }
 
 // refused counts an append that a log refused, as ReplicaManager.appendToLocalLog
@@ -59,15 +74,18 @@ func (t *Traffic) refused(err error, size int) {
 // trafficLocked is what the partition counted; p.mu is held.
 func (p *Partition) trafficLocked() Traffic {
 	t := p.traffic
-	t.BytesOut = p.sent.Load()
+	t.BytesOut, t.ReplicationOut, t.ReassignmentOut = p.sent.Load(), p.copied.Load(), p.moved.Load()
 	return t
 }
 
-// CountSent counts the records of d as sent to a consumer: once, by whoever
-// answers with them.
+// CountSent counts the records of d as sent: once, by whoever answers with them.
 func (d *Data) CountSent() {
-	if d.sent != nil && d.Records.Length > 0 {
-		d.sent.Add(d.Records.Length)
+	if d.sent == nil || d.Records.Length == 0 {
+		return
+	}
+	d.sent.Add(d.Records.Length)
+	if d.moved != nil {
+		d.moved.Add(d.Records.Length)
 	}
 }
 
@@ -78,7 +96,10 @@ type Status struct {
 	Leading, Usable bool
 	Leader          kafka.BrokerID
 	LeaderEpoch     kafka.LeaderEpoch
-	Replicas, ISR   int
+	// Replicas is the replication factor: without replicas that a reassignment
+	// brings. Moving: there is one.
+	Replicas, ISR int
+	Moving        bool
 	// MinISR is the topic's, at most the number of replicas.
 	MinISR int
 	// Failure is why there is no log; nil if there is one.
@@ -93,7 +114,7 @@ func (p *Partition) status() Status {
 	defer p.mu.Unlock()
 	s := Status{
 		TP: p.tp, Leading: p.state.Leader == p.m.self, Leader: p.state.Leader, LeaderEpoch: p.state.LeaderEpoch,
-		Replicas: len(p.state.Replicas), ISR: len(p.state.ISR), MinISR: p.state.effectiveMinISR(),
+		Replicas: p.state.factor(), Moving: p.state.moving(), ISR: len(p.state.ISR), MinISR: p.state.effectiveMinISR(),
 		Failure: p.failure, Log: p.log, Traffic: p.trafficLocked(),
 	}
 	s.Usable = p.leading && p.log != nil && p.state.Zxid > p.m.registration.Load()
@@ -107,6 +128,8 @@ type Census struct {
 	// Of those it leads: fewer in sync than replicas; fewer, or just as many, as
 	// min.insync.replicas.
 	UnderReplicated, UnderMinISR, AtMinISR int
+	// Reassigning are those of them that are being reassigned.
+	Reassigning int
 	// Offline have no log, as their directory failed; Example says why of one
 	// that this broker leads, or of any.
 	Offline, OfflineLeaders int
@@ -150,6 +173,9 @@ func (c *Census) count(s *Status) {
 	}
 	if s.ISR < s.Replicas {
 		c.UnderReplicated++
+	}
+	if s.Moving {
+		c.Reassigning++
 	}
 	if s.ISR < s.MinISR {
 		c.UnderMinISR++
