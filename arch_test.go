@@ -37,8 +37,9 @@ var floors = map[string]int{
 	"broker": 2, "controller/plan": 2, "controller/detector": 2, "client": 2,
 
 	"broker/api": 3, "controller": 3,
-	"broker/isr":      3, // takes broker/replica's proposals
-	"broker/follower": 3, // moves what broker/replica keeps
+	"broker/isr":        3, // takes broker/replica's proposals
+	"broker/follower":   3, // moves what broker/replica keeps
+	"broker/deathwatch": 3, // runs controller/detector
 
 	brokerItself: 4, "internal/testcluster": 4,
 

@@ -12,6 +12,7 @@ import (
 
 	"barnabas/broker/admin"
 	"barnabas/broker/api"
+	"barnabas/broker/deathwatch"
 	"barnabas/broker/dynamic"
 	"barnabas/broker/follower"
 	"barnabas/broker/forward"
@@ -47,6 +48,8 @@ type Options struct {
 	// MachineID and BootID tell this machine, and its present run, from others.
 	// For tests of what a crash of the machine leaves. Default: the system's.
 	MachineID, BootID string
+
+	ownNetwork bool // Dial was given
 }
 
 // Broker is a running broker.
@@ -75,6 +78,7 @@ type Broker struct {
 	follower  *follower.Follower
 	isr       *isr.Proposer
 	dynamic   *dynamic.Watcher
+	deaths    *deathwatch.Watch
 	ids       *producerid.Allocator
 	api       *api.API
 	throttles throttles
@@ -111,7 +115,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if o.FS == nil {
 		o.FS = vfs.OS
 	}
-	if o.Dial == nil {
+	if o.ownNetwork = o.Dial != nil; !o.ownNetwork {
 		o.Dial = new(net.Dialer).DialContext
 	}
 	b := &Broker{o: o, logger: o.Logger, id: o.Config.Broker.ID, ended: make(chan struct{}), codecs: batch.NewCodecs(batch.Limits{}),

@@ -171,6 +171,7 @@ func (b *Broker) build(ctx context.Context) error {
 	b.buildReplicas()
 	b.buildMembership()
 	b.buildPeers()
+	b.buildDeathwatch()
 	if err := b.buildDynamic(ctx); err != nil {
 		return err
 	}
@@ -254,12 +255,14 @@ func (b *Broker) buildReplicas() {
 func (b *Broker) buildMembership() {
 	b.control = controller.New(controller.Options{
 		BrokerID: b.id, Client: b.zk, Metadata: b.metadata, KeepTopics: !b.o.Config.Broker.DeleteTopics, Logger: b.logger,
+		Alarmed: func(id kafka.BrokerID) bool { return b.deaths.Alarmed(id) },
 		Unclean: func() bool { return b.config.Load().Controller.UncleanElection },
 	})
 	b.events.add(b.control.OnEvent, b.control.OnState)
+	advertised := b.advertised()
 	b.registrar = registration.New(registration.Options{
-		Client: b.zk, BrokerID: b.id, ClusterID: b.clusterID, Endpoints: b.advertised(), Bound: b.bound(), Rack: b.o.Config.Broker.Rack,
-		Marker: zkpaths.Marker{Version: b.o.Version, Crashed: b.logs.Crashed()},
+		Client: b.zk, BrokerID: b.id, ClusterID: b.clusterID, Endpoints: advertised, Bound: b.bound(), Rack: b.o.Config.Broker.Rack,
+		Marker: zkpaths.Marker{Version: b.o.Version, Crashed: b.logs.Crashed(), FastDeath: b.fastDeath(b.ctx, advertised)},
 		FS:     b.o.FS, LogDirs: b.o.Config.Log.Dirs, MachineID: b.host.machineID, BootID: b.host.bootID, Dialer: b.o.Dial,
 		OnRegistered: func(e kafka.BrokerEpoch) {
 			b.replicas.SetRegistration(e)
@@ -339,7 +342,7 @@ func (b *Broker) buildAPI() {
 		Logger: b.logger, BrokerID: b.id, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor,
 		Replicas: b.replicas, Fetches: b.replicas.Fetches(), Offsets: b.replicas, Records: b.replicas, ProducerIDs: b.ids,
 		Groups: b.groups, Coordinators: b.finder, Controller: b.control, Reassignments: b.control, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs,
-		Throttle:      b.throttles.leader,
+		Confirm: b.deaths.Confirm, Throttle: b.throttles.leader,
 		FetchMaxBytes: c.FetchMaxBytes, FetchSessionSlots: c.FetchSessionSlots,
 	})
 }
@@ -348,6 +351,7 @@ func (b *Broker) buildAPI() {
 func (b *Broker) changed(_, im *cluster.Image, changes []cluster.Change) {
 	b.throttles.follow(im, changes)
 	b.replicas.Follow(im, changes)
+	b.deaths.Changed()
 	var gone []string
 	for _, c := range changes {
 		if c.Kind == cluster.TopicDeleted {
@@ -379,6 +383,7 @@ func (b *Broker) register(ctx context.Context) error {
 		}
 	}
 	b.runMember("the registration", b.registrar.Run)
+	b.watchDeaths()
 	b.settle(ctx, epoch)
 	return nil
 }

@@ -100,7 +100,11 @@ type EntryBroker struct {
 	Rack      string             `json:"rack,omitempty"`
 	Features  map[string]Feature `json:"features,omitempty"`
 	Crashed   bool               `json:"crashed,omitempty"`
-	Barnabas  string             `json:"barnabas,omitempty"`
+	// FastDeath: it may be declared dead by evidence; Alarm: it was, with its
+	// session perhaps alive.
+	FastDeath bool   `json:"fast_death,omitempty"`
+	Alarm     bool   `json:"alarm,omitempty"`
+	Barnabas  string `json:"barnabas,omitempty"`
 }
 
 // EntryEndpoint is Endpoint in JSON.

@@ -42,6 +42,7 @@ type Image struct {
 type down struct {
 	epoch kafka.BrokerEpoch
 	zxid  int64
+	alarm bool // declared by evidence
 }
 
 // Empty is an image that knows nothing.
@@ -69,6 +70,18 @@ func (im *Image) Brokers() []*Broker {
 		out = append(out, b)
 	}
 	slices.SortFunc(out, func(a, b *Broker) int { return int(a.ID) - int(b.ID) })
+	return out
+}
+
+// Alarms are the registrations that were removed because their processes were
+// declared dead by evidence, the last one of each broker.
+func (im *Image) Alarms() map[kafka.BrokerID]kafka.BrokerEpoch {
+	out := map[kafka.BrokerID]kafka.BrokerEpoch{}
+	for id, d := range im.downs {
+		if d.alarm {
+			out[id] = d.epoch
+		}
+	}
 	return out
 }
 
@@ -142,6 +155,8 @@ type Broker struct {
 	// Crashed: its machine was restarted without a clean stop before this
 	// registration, so unsynced records may be missing from its logs.
 	Crashed bool
+	// FastDeath: it may be declared dead by evidence, before its session ends.
+	FastDeath bool
 	// Version is that of Barnabas, from the registration's marker; "" for
 	// brokers of another make.
 	Version string

@@ -113,6 +113,7 @@ func (b *builder) broker(o *Broker) {
 		AutoCreateTopics:               b.boolean("auto.create.topics.enable"),
 		FetchMaxBytes:                  b.int("fetch.max.bytes"),
 		FetchSessionSlots:              b.int("max.incremental.fetch.session.cache.slots"),
+		FastDeath:                      b.str("barnabas.fast.death"),
 	}
 	switch {
 	case b.long("node.id") != b.long("broker.id"):

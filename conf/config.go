@@ -53,6 +53,7 @@ type Broker struct {
 	DeleteTopics, AutoCreateTopics bool
 	FetchMaxBytes                  int
 	FetchSessionSlots              int
+	FastDeath                      string // barnabas.fast.death: auto, on or off
 }
 
 // HTTP is where health and metrics are answered (barnabas.http.*, ours).

@@ -7,6 +7,8 @@ func zookeeperKeys() []Key {
 			Doc: "The ensemble as host:port,host:port and, at the very end, an optional /chroot, which is created if it is missing."},
 		{Name: "zookeeper.session.timeout.ms", Type: Int, Default: "18000", Status: Built,
 			Doc: "Session timeout that is asked for; the ensemble has bounds of its own. A silent broker counts as dead after it."},
+		{Name: "barnabas.fast.death", Type: String, Default: "auto", Valid: oneOf("auto", "on", "off"), Status: Built,
+			Doc: "Barnabas only. Whether other brokers may declare this one dead before its session times out, when its connections have ended and all its advertised addresses refuse new ones; and whether it watches them. auto: if those are its own addresses and ports, with no balancer or address translation between."},
 		{Name: "zookeeper.connection.timeout.ms", Type: Int, NoDefault: true, Status: Built,
 			Doc: "How long start-up waits for ZooKeeper. Without a value: zookeeper.session.timeout.ms."},
 		{Name: "zookeeper.max.in.flight.requests", Type: Int, Default: "10", Valid: atLeast(1), Status: Harmless,

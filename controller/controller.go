@@ -49,6 +49,9 @@ type Options struct {
 	// Unclean is unclean.leader.election.enable, asked at each election.
 	// Default: false.
 	Unclean func() bool
+	// Alarmed tells of a broker that the log declared dead by evidence whether its
+	// session may still be alive. Default: never.
+	Alarmed func(kafka.BrokerID) bool
 	// KeepTopics is set where delete.topic.enable is false: marks are removed and
 	// nothing is deleted.
 	KeepTopics bool
@@ -101,6 +104,9 @@ type reign struct {
 func New(o Options) *Controller {
 	if o.Unclean == nil {
 		o.Unclean = func() bool { return false }
+	}
+	if o.Alarmed == nil {
+		o.Alarmed = func(kafka.BrokerID) bool { return false }
 	}
 	if o.Interval <= 0 {
 		o.Interval = time.Second

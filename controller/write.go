@@ -269,7 +269,7 @@ func (c *Controller) readAllW(ctx context.Context, paths []string, fn func(i int
 
 // planner is the rule book of this reign.
 func (c *Controller) planner() plan.Controller {
-	return plan.Controller{ID: c.opts.BrokerID, Epoch: c.reign.epoch, Unclean: c.opts.Unclean(), Born: c.reign.born, Reports: c.reign.reports}
+	return plan.Controller{ID: c.opts.BrokerID, Epoch: c.reign.epoch, Unclean: c.opts.Unclean(), Born: c.reign.born, Reports: c.reign.reports, Alarmed: c.alarmed()}
 }
 
 // settle writes every state that must change with who is alive now. A topic that

@@ -52,6 +52,9 @@ type Options struct {
 	Reassignments Reassignments
 	// Topics makes, extends and deletes topics.
 	Topics Topics
+	// Confirm tells another broker whether this one saw a process die. Nil: it
+	// never does.
+	Confirm func(ctx context.Context, id kafka.BrokerID, epoch kafka.BrokerEpoch) bool
 	// Groups coordinates consumer groups; Coordinators finds who does.
 	Groups       *group.Coordinator
 	Coordinators *group.Finder

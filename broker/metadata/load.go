@@ -213,7 +213,7 @@ func Registered(id kafka.BrokerID, reg *zkpaths.Registration, st session.Stat) *
 		b.Features[name] = cluster.Feature{Min: f.Min, Max: f.Max}
 	}
 	if reg.Marker != nil {
-		b.Version, b.Crashed = reg.Marker.Version, reg.Marker.Crashed
+		b.Version, b.Crashed, b.FastDeath = reg.Marker.Version, reg.Marker.Crashed, reg.Marker.FastDeath
 	}
 	return b
 }

@@ -29,8 +29,11 @@ const (
 	exemptFor, mostExempt = 10 * time.Minute, 24 * time.Hour
 	// outFor is how long one that was declared dead counts as a part of the cluster.
 	outFor = 10 * time.Minute
-	// settled is the age from which a connection that ends is made again at once.
-	settled = time.Second
+	// settled is the age from which a connection that ends is made again at once;
+	// after younger ones there are pauses, from quickPause on. A process that dies
+	// may accept a last one, since the system closes its connections and its
+	// listeners one by one.
+	settled, quickPause = time.Second, 5 * time.Millisecond
 	// firstPause and mostPause are between dials that prove nothing.
 	firstPause, mostPause = 100 * time.Millisecond, 5 * time.Second
 )
@@ -126,6 +129,7 @@ type suspect struct {
 	first, last time.Time
 	next        time.Time // of the next dial, if not connected and not dialing
 	pause       time.Duration
+	quick       int // connections in a row that did not last
 	askedAt     time.Time
 	confirmedAt time.Time
 	confirmedBy kafka.BrokerID
@@ -258,9 +262,11 @@ func (d *Detector) Ended(now time.Time, id kafka.BrokerID, epoch kafka.BrokerEpo
 	switch {
 	case !byPeer:
 		d.rest(now, s)
-	case now.Sub(s.since) < settled: // one that does not keep connections
-		s.next = s.since.Add(settled)
+	case now.Sub(s.since) < settled:
+		s.next = now.Add(min(quickPause<<min(s.quick, 10), settled))
+		s.quick++
 	default:
+		s.quick = 0
 		d.dial(s, 0)
 	}
 	return d.take()
@@ -329,6 +335,11 @@ func (d *Detector) Undone(now time.Time, id kafka.BrokerID, epoch kafka.BrokerEp
 func (d *Detector) Holds(now time.Time, id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
 	s := d.find(id, epoch)
 	return s != nil && s.complete(now) && d.controller == id
+}
+
+// Watches reports whether a registration is a present one that is watched.
+func (d *Detector) Watches(id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
+	return d.find(id, epoch) != nil
 }
 
 // Asked answers another observer's question.

@@ -114,7 +114,8 @@ func (c Controller) revive(im *cluster.Image, t *cluster.Topic, p *cluster.Parti
 		leader := c.prefer(im, p.Replicas, whole)
 		return leader, []kafka.BrokerID{leader}, p.Recovering
 	}
-	if c.uncleanAllowed(t) && len(back) == 0 {
+	alarmed := func(id kafka.BrokerID) bool { return c.Alarmed[id] && !im.Alive(id) }
+	if c.uncleanAllowed(t) && len(back) == 0 && !slices.ContainsFunc(p.ISR, alarmed) {
 		if others := filter(p.Replicas, usable); len(others) > 0 {
 			leader := c.prefer(im, p.Replicas, others)
 			return leader, []kafka.BrokerID{leader}, true
@@ -188,7 +189,7 @@ func Brokers(im *cluster.Image, registered map[kafka.BrokerID]*cluster.Broker, a
 }
 
 func entryBroker(b *cluster.Broker, stopping bool) cluster.EntryBroker {
-	e := cluster.EntryBroker{ID: b.ID, Epoch: b.Epoch, State: cluster.Up, Rack: b.Rack, Features: b.Features, Crashed: b.Crashed, Barnabas: b.Version}
+	e := cluster.EntryBroker{ID: b.ID, Epoch: b.Epoch, State: cluster.Up, Rack: b.Rack, Features: b.Features, Crashed: b.Crashed, FastDeath: b.FastDeath, Barnabas: b.Version}
 	if stopping {
 		e.State = cluster.Stopping
 	}

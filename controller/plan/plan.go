@@ -25,6 +25,9 @@ type Controller struct {
 	// state up to then was written without knowing of the birth, even if it is
 	// newer than the registration itself.
 	Born map[kafka.BrokerID]int64
+	// Alarmed are brokers that were declared dead while their sessions may be
+	// alive: nothing unclean is elected in their places.
+	Alarmed map[kafka.BrokerID]bool
 	// Reports are the newest ones of brokers; nil: none.
 	Reports map[kafka.BrokerID]*Report
 }

@@ -38,7 +38,7 @@ type script struct {
 //	                 garbage=(partition:version,...), missing, else unchanged,
 //	                 leaderless=(partition:version,...) as written by hand
 //	load, announce   what was written after load is told to the log
-//	settle           elects; argument skip=NAME
+//	settle           elects; arguments skip=NAME, alarmed=ID (declared dead by evidence)
 //	isr LEADER...    each line asks its leader's change: "t-0 le=0 pe=0 [recovering] 1 2@epoch",
 //	                 all leaders together; "?" is an unknown topic id, "name:" asks by
 //	                 name; arguments epoch=n (of the leaders), skip=NAME
@@ -75,6 +75,9 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "settle":
 		var skip string
 		d.MaybeScanArgs(t, "skip", &skip)
+		alarmed := -1
+		d.MaybeScanArgs(t, "alarmed", &alarmed)
+		s.ctl.Alarmed = map[kafka.BrokerID]bool{kafka.BrokerID(alarmed): true}
 		return s.carryOut(s.ctl.Settle(s.im, func(name string) bool { return name == skip }))
 	case "create":
 		s.ids++

@@ -1,0 +1,85 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// Link is a connection to another broker that carries nothing: its end tells of
+// the end of the process at the other side.
+type Link struct {
+	conn   net.Conn
+	closed atomic.Bool
+}
+
+// Dialing is how all addresses of a broker answered.
+type Dialing int8
+
+const (
+	// Connected: at least one address answered.
+	Connected Dialing = iota
+	// Refused: every address refused the connection, so nobody listens there.
+	Refused
+	// Silent: neither. No route, a time-out, a queue that is full.
+	Silent
+)
+
+// Probe dials all addresses at the same time, each for at most
+// Options.DialTimeout. link is the connection to the first one of them if that
+// answered, to be closed by the caller; else nil. Without addresses all is
+// silent.
+func (p *Peers) Probe(ctx context.Context, addrs []string) (outcome Dialing, link *Link) {
+	ctx, cancel := context.WithTimeout(ctx, p.o.DialTimeout)
+	defer cancel()
+	conns, errs := make([]net.Conn, len(addrs)), make([]error, len(addrs))
+	var wg sync.WaitGroup
+	for i, addr := range addrs {
+		wg.Go(func() { conns[i], errs[i] = p.o.Dial(ctx, "tcp", addr) })
+	}
+	wg.Wait()
+	outcome = Silent
+	refused := 0
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			outcome = Connected
+			if i > 0 {
+				_ = conns[i].Close() // nothing was written to it
+			}
+		case errors.Is(err, syscall.ECONNREFUSED):
+			refused++
+		}
+	}
+	if refused > 0 && refused == len(addrs) {
+		outcome = Refused
+	}
+	if len(addrs) > 0 && errs[0] == nil {
+		link = &Link{conn: conns[0]}
+	}
+	return outcome, link
+}
+
+// Wait returns when the connection has ended: byPeer tells whether the other side
+// ended it, by FIN or RST, rather than Close, a time-out or anything else.
+func (l *Link) Wait() (byPeer bool) {
+	defer l.conn.Close()
+	var b [64]byte
+	for {
+		_, err := l.conn.Read(b[:]) // nobody asked for what comes
+		if err != nil {
+			ended := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+			return ended && !l.closed.Load()
+		}
+	}
+}
+
+// Close ends the connection.
+func (l *Link) Close() {
+	l.closed.Store(true)
+	_ = l.conn.Close() // nothing was written to it
+}

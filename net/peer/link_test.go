@@ -1,0 +1,108 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestProbe(t *testing.T) {
+	open := listen(t, metadata)
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusing := gone.Addr().String()
+	gone.Close()
+	const silent = "silent:1" // as a host without power
+	p := New(Options{DialTimeout: 100 * time.Millisecond, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if addr == silent {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}})
+	defer p.Close()
+	for _, c := range []struct {
+		name  string
+		addrs []string
+		want  Dialing
+		link  bool
+	}{
+		{"answers", []string{open.Addr().String()}, Connected, true},
+		{"refuses", []string{refusing}, Refused, false},
+		{"all refuse", []string{refusing, refusing}, Refused, false},
+		{"silent", []string{silent}, Silent, false},
+		{"one is silent", []string{refusing, silent}, Silent, false},
+		{"the second answers", []string{refusing, open.Addr().String()}, Connected, false},
+		{"the first answers", []string{open.Addr().String(), refusing}, Connected, true},
+		{"no address", nil, Silent, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, link := p.Probe(t.Context(), c.addrs)
+			if got != c.want || (link != nil) != c.link {
+				t.Errorf("got %d and a link %v, want %d and %v", got, link != nil, c.want, c.link)
+			}
+			if link != nil {
+				link.Close()
+			}
+		})
+	}
+}
+
+func TestALinkTellsWhoEndedIt(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  func(l *Link, theirs *net.TCPConn)
+		want bool
+	}{
+		{"FIN", func(_ *Link, theirs *net.TCPConn) { theirs.Close() }, true},
+		{"RST", func(_ *Link, theirs *net.TCPConn) { theirs.SetLinger(0); theirs.Close() }, true},
+		{"our close", func(l *Link, _ *net.TCPConn) { l.Close() }, false},
+		{"a deadline", func(l *Link, _ *net.TCPConn) { l.conn.SetDeadline(time.Unix(1, 0)) }, false},
+		{"what nobody asked for", func(_ *Link, theirs *net.TCPConn) { theirs.Write([]byte("hello")); theirs.Close() }, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			p := New(Options{})
+			defer p.Close()
+			_, link := p.Probe(t.Context(), []string{ln.Addr().String()})
+			theirs, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer theirs.Close()
+			ended := make(chan bool)
+			go func() { ended <- link.Wait() }()
+			c.end(link, theirs.(*net.TCPConn))
+			if got := <-ended; got != c.want {
+				t.Errorf("ended by its peer: %v", got)
+			}
+		})
+	}
+}
+
+// broken is a connection that ends by an error.
+type broken struct {
+	net.Conn
+	err error
+}
+
+func (b broken) Read([]byte) (int, error) { return 0, b.err }
+func (b broken) Close() error             { return nil }
+
+func TestATimeOutOfTheSystemIsNotThePeers(t *testing.T) {
+	for _, err := range []error{syscall.ETIMEDOUT, syscall.EHOSTUNREACH, errors.New("anything else")} {
+		l := &Link{conn: broken{err: &net.OpError{Op: "read", Err: err}}}
+		if l.Wait() {
+			t.Errorf("%v was taken for an end by the other side", err)
+		}
+	}
+}
