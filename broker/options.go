@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math"
 	"net"
 	"strconv"
 	"time"
@@ -18,7 +19,8 @@ func logOptions(t *conf.Topic) log.Options {
 		RetentionAge: t.Retention, RetentionBytes: t.RetentionBytes,
 		IndexIntervalBytes: t.IndexIntervalBytes, IndexMaxBytes: t.SegmentIndexBytes,
 		MaxMessageBytes: t.MaxMessageBytes,
-		Compact:         t.Compact, Delete: t.Delete, MaxCompactionLag: finite(t.MaxCompactionLag),
+		Compact:         t.Compact, Delete: t.Delete, MinCleanableRatio: t.MinCleanableRatio, DeleteRetention: t.DeleteRetention,
+		MinCompactionLag: t.MinCompactionLag, MaxCompactionLag: finite(t.MaxCompactionLag),
 		FlushMessages: t.FlushMessages, FlushInterval: finite(t.FlushInterval),
 		FileDeleteDelay: t.FileDeleteDelay,
 		LogAppendTime:   t.LogAppendTime, TimestampBeforeMax: finite(t.TimestampBeforeMax), TimestampAfterMax: finite(t.TimestampAfterMax),
@@ -33,6 +35,21 @@ func logOptions(t *conf.Topic) log.Options {
 		o.Validation = log.ValidateSampled
 	}
 	o.Codec, o.Level, o.Recompress = codecOf(t)
+	return o
+}
+
+// cleanerOptions are the settings of compaction.
+func cleanerOptions(c *conf.Cleaner) log.CleanerOptions {
+	if !c.Enable {
+		return log.CleanerOptions{}
+	}
+	o := log.CleanerOptions{
+		Threads: c.Threads, DedupeBytes: c.DedupeBufferBytes, IOBytes: int64(c.IOBufferBytes), LoadFactor: c.IOBufferLoadFactor,
+		Backoff: c.Backoff,
+	}
+	if c.IOMaxBytesPerSecond < math.MaxFloat64/2 {
+		o.BytesPerSecond = c.IOMaxBytesPerSecond
+	}
 	return o
 }
 

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"strconv"
@@ -71,6 +72,7 @@ func (b *Broker) openLogs(ctx context.Context) error {
 		RecoveryPointInterval: c.Log.FlushOffsetCheckpointInterval, StartOffsetInterval: c.Log.FlushStartOffsetCheckpointInterval,
 		HighWatermarkInterval: c.Replication.HighWatermarkCheckpointInterval,
 		DirDeleteDelay:        c.Topics.Defaults.FileDeleteDelay,
+		Cleaner:               cleanerOptions(&c.Cleaner),
 	})
 	if err != nil {
 		return err
@@ -281,6 +283,7 @@ func (b *Broker) buildDynamic(ctx context.Context) error {
 			b.config.Store(c)
 			b.replicas.Reconfigure()
 			b.throttles.configure(c)
+			b.logs.SetCleaner(cleanerOptions(&c.Cleaner))
 			limits, err := connectionLimits(b.ctx, &c.Socket)
 			if err != nil {
 				b.logger.Warn("a limit of connections is left out", "error", err)
@@ -442,5 +445,6 @@ func (b *Broker) bound() []net.Addr {
 func keepAll(t *conf.Topic) log.Options {
 	o := logOptions(t)
 	o.RetentionAge, o.RetentionBytes = -1, -1
+	o.MinCompactionLag = math.MaxInt64
 	return o
 }

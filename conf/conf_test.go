@@ -280,7 +280,6 @@ func TestDynamic(t *testing.T) {
 		{"num.io.threads", "17", false, "Invalid value org.apache.kafka.common.config.ConfigException: Dynamic thread count update validation failed for num.io.threads=17, value should not be greater than double the current value 8 for configuration Invalid dynamic configuration"},
 		{"log.cleaner.threads", "0", true, "Invalid value org.apache.kafka.common.config.ConfigException: Log cleaner threads should be at least 1 for configuration Invalid dynamic configuration"},
 		{"advertised.listeners", "PLAINTEXT://other:1", true, "advertised.listeners can't be changed while this broker runs: set it in the broker's configuration file and restart the broker"},
-		{"log.cleaner.max.compaction.lag.ms", "5", false, "log.cleaner.max.compaction.lag.ms is not built yet, and without it this broker does less than it was told to"},
 		{"leader.replication.throttled.rate", "-1", false, "Invalid value -1 for configuration leader.replication.throttled.rate: Value must be at least 0"},
 		{"log.retention.ms", "0", false, "Invalid value org.apache.kafka.common.config.ConfigException: log.retention.ms must be unlimited (-1) or, greater than or equal to 1 for configuration Invalid dynamic configuration"},
 		{"compression.type", "none", true, "Invalid value none for configuration compression.type: String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer"},

@@ -86,7 +86,7 @@ func TestStartupErrors(t *testing.T) {
 		{"listeners=SSL://h:1|security.inter.broker.protocol=SSL", "listener SSL is to speak SSL, which is not built yet"},
 		{"create.topic.policy.class.name=x.Y", "take it out, or start with --accept-missing=create.topic.policy.class.name"},
 	} {
-		_, _, err := FromMap(base(strings.Split(test.set, "|")...), "queued.max.request.bytes", "log.cleaner.max.compaction.lag.ms")
+		_, _, err := FromMap(base(strings.Split(test.set, "|")...), "queued.max.request.bytes")
 		switch {
 		case test.want == "" && err != nil:
 			t.Errorf("%s: %v", test.set, err)
@@ -194,8 +194,8 @@ func TestTOML(t *testing.T) {
 	if d := cmp.Diff(c.Log.Dirs, []string{"/a", "/b"}); d != "" || c.Topics.Defaults.SegmentBytes != 1000 || !c.Topics.Defaults.Preallocate {
 		t.Errorf("%+v", c.Log)
 	}
-	if len(warnings) != 1 { // the cleaner's ratio
-		t.Error(warnings)
+	if len(warnings) != 0 || c.Topics.Defaults.MinCleanableRatio != 0.25 {
+		t.Error(warnings, c.Topics.Defaults.MinCleanableRatio)
 	}
 	for _, bad := range []string{"a = 1979-05-27", "a = [[1]]\nb", "[[x]]\na=1", "\"a.b\" = 1\n[a]\nb = 2", "x = \n"} {
 		if _, err := parseTOML([]byte(bad)); err == nil {

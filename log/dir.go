@@ -195,6 +195,13 @@ func (d *logDir) saveHighWatermarks(m *Manager) error {
 	return d.save(m, checkpoint.HighWatermarkFile, func(l *Log) (int64, bool) { return l.HighWatermark(), true })
 }
 
+func (d *logDir) saveFirstDirty(m *Manager) error {
+	return d.save(m, checkpoint.CleanerFile, func(l *Log) (int64, bool) {
+		o := l.firstDirty.Load()
+		return o, o > 0
+	})
+}
+
 // startInside tells whether the log start offset is above the first segment's
 // base, so that a restart would not find it.
 func (l *Log) startInside() bool {
@@ -217,7 +224,7 @@ func (d *logDir) forget(m *Manager, tp kafka.TopicPartition) error {
 	if !stale {
 		return nil
 	}
-	for _, save := range []func(*Manager) error{d.saveRecoveryPoints, d.saveStartOffsets, d.saveHighWatermarks} {
+	for _, save := range []func(*Manager) error{d.saveRecoveryPoints, d.saveStartOffsets, d.saveHighWatermarks, d.saveFirstDirty} {
 		if err := save(m); err != nil {
 			return err
 		}
@@ -296,7 +303,7 @@ func (d *logDir) close(m *Manager) error {
 		return nil
 	}
 	if len(errs) == 0 {
-		errs = append(errs, d.saveRecoveryPoints(m), d.saveStartOffsets(m), d.saveHighWatermarks(m))
+		errs = append(errs, d.saveRecoveryPoints(m), d.saveStartOffsets(m), d.saveHighWatermarks(m), d.saveFirstDirty(m))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

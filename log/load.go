@@ -288,6 +288,10 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 	if err != nil { // leaders find them anew
 		m.o.Logger.Warn("high watermarks unreadable: they begin at the log start offsets", "dir", d.path, "err", err)
 	}
+	dirty, err := d.readOffsets(m, checkpoint.CleanerFile)
+	if err != nil { // everything is compacted once more
+		m.o.Logger.Warn("cleaner's offsets unreadable: compaction begins anew", "dir", d.path, "err", err)
+	}
 	for _, name := range d.dead {
 		d.buryLater(path.Join(d.path, name), time.Now().Add(m.o.DirDeleteDelay))
 	}
@@ -318,6 +322,7 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 				return err
 			}
 			l.ResetHighWatermark(watermarks[tp])
+			l.firstDirty.Store(dirty[tp])
 			m.mu.Lock()
 			m.logs[tp] = managed{log: l, dir: d}
 			m.mu.Unlock()
@@ -331,21 +336,9 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 	return d.initCheckpoints(m)
 }
 
-// initCheckpoints writes those that are missing; the cleaner's is never touched
-// again.
+// initCheckpoints writes those that are missing.
 func (d *logDir) initCheckpoints(m *Manager) error {
-	cleaner := path.Join(d.path, checkpoint.CleanerFile)
-	if ok, err := exists(m.o.FS, cleaner); err != nil {
-		return err
-	} else if !ok {
-		if err := checkpoint.WriteOffsets(m.o.FS, cleaner, nil); err != nil {
-			if vfs.NoSpace(err) {
-				return nil
-			}
-			return err
-		}
-	}
-	for _, save := range []func(*Manager) error{d.saveRecoveryPoints, d.saveStartOffsets, d.saveHighWatermarks} {
+	for _, save := range []func(*Manager) error{d.saveRecoveryPoints, d.saveStartOffsets, d.saveHighWatermarks, d.saveFirstDirty} {
 		if err := save(m); err != nil && !errors.Is(err, ErrNoRoom) {
 			return err
 		}

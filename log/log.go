@@ -31,6 +31,7 @@ type Log struct {
 	// Written under mu, read anywhere.
 	start, end, highWatermark, lastStable atomic.Int64
 	recoveryPoint                         atomic.Int64
+	firstDirty                            atomic.Int64 // see Cleanable; only a hint may be too low
 	size                                  atomic.Int64
 	topicID                               atomic.Pointer[kafka.TopicID]
 	samples                               atomic.Uint32 // compressed batches seen, for ValidateSampled
@@ -60,6 +61,8 @@ type Log struct {
 	changing bool
 	changed  *sync.Cond
 	closed   bool
+	// cuts counts truncations.
+	cuts int64
 	// namesUnsynced: the directory has names that are not durable.
 	namesUnsynced bool
 	unflushed     int64     // records since the last flush

@@ -78,6 +78,8 @@ type ManagerOptions struct {
 	// MaxOpenFiles bounds the descriptors of segments that are not being written,
 	// sent or waiting for a sync (barnabas.log.max.open.files); 0: no bound.
 	MaxOpenFiles int
+	// Cleaner is how compacted topics are compacted; SetCleaner changes it.
+	Cleaner CleanerOptions
 }
 
 func (o ManagerOptions) withDefaults() ManagerOptions {
@@ -130,6 +132,8 @@ type Manager struct {
 	creating sync.Mutex
 
 	flushes metrics.Histogram // microseconds
+
+	compaction *compaction
 }
 
 // managed is a log and where it is.
@@ -446,6 +450,7 @@ func (m *Manager) ConfirmCrash() error {
 // two places.
 func OpenManager(ctx context.Context, o ManagerOptions) (*Manager, error) {
 	m := &Manager{o: o.withDefaults(), files: &fileCache{limit: o.MaxOpenFiles}, logs: map[kafka.TopicPartition]managed{}}
+	m.compaction = newCompaction(o.Cleaner)
 	if err := m.open(ctx); err != nil {
 		for _, l := range m.logs {
 			err = errors.Join(err, l.log.Abandon())

@@ -34,6 +34,15 @@ type Options struct {
 	MaxMessageBytes int
 	// Compact and Delete are the cleanup policy (delete).
 	Compact, Delete bool
+	// MinCleanableRatio is the part of a log that must be dirty before it is
+	// compacted (min.cleanable.dirty.ratio, 0.5).
+	MinCleanableRatio float64
+	// DeleteRetention is how long a compaction keeps tombstones and the markers of
+	// transactions after it has first met them (delete.retention.ms, 24 hours).
+	DeleteRetention time.Duration
+	// MinCompactionLag is how old a record must be to be compacted away
+	// (min.compaction.lag.ms, 0).
+	MinCompactionLag time.Duration
 	// MaxCompactionLag also bounds the age of a segment of a compacted topic
 	// (max.compaction.lag.ms, no bound = 0).
 	MaxCompactionLag time.Duration
@@ -86,6 +95,8 @@ func DefaultOptions() Options {
 		IndexMaxBytes:      10 << 20,
 		MaxMessageBytes:    1048588,
 		Delete:             true,
+		MinCleanableRatio:  0.5,
+		DeleteRetention:    24 * time.Hour,
 		FileDeleteDelay:    time.Minute,
 	}
 }

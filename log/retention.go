@@ -23,7 +23,7 @@ func (l *Log) discard(segments []*segment) error {
 		if err := s.sealIndexes(); err != nil {
 			return err
 		}
-		if err := s.rename(deletedSuffix); err != nil {
+		if err := s.renameTo(deletedSuffix); err != nil {
 			return err
 		}
 		l.trash = append(l.trash, trash{segment: s, due: due})

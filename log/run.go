@@ -28,7 +28,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	for _, d := range m.live() {
 		groups[d] = m.runDir(ctx, d)
 	}
-	<-ctx.Done()
+	m.cleanLoop(ctx, groups)
 	m.waitDirs(groups)
 	return nil
 }

@@ -84,8 +84,13 @@ type segment struct {
 
 // openSegment opens the files of a segment; the .log is made if absent.
 func openSegment(fs vfs.FS, dir string, base int64, o *Options, cache *fileCache) (*segment, error) {
+	return openSegmentAs(fs, dir, base, "", o, cache)
+}
+
+// openSegmentAs opens the files of a segment whose names end in suffix.
+func openSegmentAs(fs vfs.FS, dir string, base int64, suffix string, o *Options, cache *fileCache) (*segment, error) {
 	s := &segment{
-		base: base, fs: fs, path: path.Join(dir, fileName(base, logSuffix)),
+		base: base, fs: fs, path: path.Join(dir, fileName(base, logSuffix+suffix)),
 		firstTimestamp: -1, maxTimestamp: -1, maxTimeOffset: base, created: time.Now(),
 		drained: make(chan struct{}, 1),
 	}
@@ -102,7 +107,7 @@ func openSegment(fs vfs.FS, dir string, base int64, o *Options, cache *fileCache
 		return nil, err
 	}
 	s.file = file
-	if err := s.openIndexes(dir, o); err != nil {
+	if err := s.openIndexes(dir, suffix, o); err != nil {
 		file.Close()
 		return nil, err
 	}
@@ -110,9 +115,9 @@ func openSegment(fs vfs.FS, dir string, base int64, o *Options, cache *fileCache
 	return s, nil
 }
 
-func (s *segment) openIndexes(dir string, o *Options) (err error) {
+func (s *segment) openIndexes(dir, added string, o *Options) (err error) {
 	io := func(suffix string) index.Options {
-		return index.Options{FS: s.fs, Name: path.Join(dir, fileName(s.base, suffix)), BaseOffset: s.base, MaxBytes: o.IndexMaxBytes}
+		return index.Options{FS: s.fs, Name: path.Join(dir, fileName(s.base, suffix+added)), BaseOffset: s.base, MaxBytes: o.IndexMaxBytes}
 	}
 	if s.offsets, err = index.OpenOffset(io(offsetSuffix)); err != nil {
 		return err
@@ -296,19 +301,20 @@ func (s *segment) sync() error {
 	return nil
 }
 
-// rename moves the files of the segment to names with a suffix added.
-func (s *segment) rename(suffix string) error {
-	if err := s.file.rename(s.path + suffix); err != nil {
+// renameTo moves the files of the segment to their names with a suffix added.
+func (s *segment) renameTo(suffix string) error {
+	name := func(kind string) string { return path.Join(path.Dir(s.path), fileName(s.base, kind+suffix)) }
+	if err := s.file.rename(name(logSuffix)); err != nil {
 		return err
 	}
-	s.path += suffix
-	if err := s.offsets.Rename(s.offsets.Name() + suffix); err != nil {
+	s.path = name(logSuffix)
+	if err := s.offsets.Rename(name(offsetSuffix)); err != nil {
 		return err
 	}
-	if err := s.times.Rename(s.times.Name() + suffix); err != nil {
+	if err := s.times.Rename(name(timeSuffix)); err != nil {
 		return err
 	}
-	return s.txns.Rename(s.txns.Name() + suffix)
+	return s.txns.Rename(name(txnSuffix))
 }
 
 // remove unlinks the files. The log has given up its reference.

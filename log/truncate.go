@@ -249,6 +249,8 @@ func copyFile(fs vfs.FS, from vfs.File, to string, n int64) error {
 func (l *Log) truncatedLocked(kept []*segment, o int64) error {
 	l.segments = kept
 	l.end.Store(o)
+	l.firstDirty.Store(min(l.firstDirty.Load(), o))
+	l.cuts++
 	l.tail.reset()
 	l.unflushed = 0
 	l.sumSizes()
@@ -303,6 +305,8 @@ func (l *Log) restart(base, start int64) error {
 		l.segments = []*segment{s}
 		l.end.Store(base)
 		l.start.Store(start)
+		l.firstDirty.Store(0)
+		l.cuts++
 		l.tail.reset()
 		l.unflushed = 0
 		l.sumSizes()

@@ -99,6 +99,7 @@ type walker struct {
 	index int32
 	begun bool
 	rec   rawRecord
+	size  int // of rec, its length included
 	err   error
 }
 
@@ -124,7 +125,8 @@ func (w *walker) next() bool {
 		w.err = w.bad(what)
 		return false
 	}
-	w.p = w.p[n+int(size):]
+	w.size = n + int(size)
+	w.p = w.p[w.size:]
 	w.left--
 	if w.begun {
 		w.index++
