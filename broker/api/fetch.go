@@ -41,6 +41,7 @@ type fetch struct {
 	follower bool
 	replica  replica.FollowerArgs // if follower; its log start differs by partition
 	reader   replica.ReadArgs     // what is the same for all partitions
+	nearby   replica.Nearby       // of the reader, if it is a consumer of version 11 or newer
 	parts    []fetchPart          // in the order of session.Partitions
 	maxBytes int
 	minBytes int64
@@ -169,6 +170,10 @@ func (f *fetch) begin(now time.Time) {
 	f.reader = replica.ReadArgs{Isolation: replica.ReadUncommitted}
 	if req.IsolationLevel == 1 {
 		f.reader.Isolation = replica.ReadCommitted
+	}
+	if v >= 11 && !f.follower {
+		f.nearby = replica.Nearby{Rack: req.Rack, Listener: f.from.Conn.Listener()}
+		f.reader.Nearby = &f.nearby
 	}
 }
 
@@ -368,7 +373,7 @@ func (f *fetch) answer() socket.Reply {
 		found := fetchsession.Found{HighWatermark: -1, LogStartOffset: -1, Failed: p.err != nil || p.refused != protocol.None}
 		if !found.Failed {
 			found.HighWatermark, found.LogStartOffset = p.data.HighWatermark, p.data.LogStartOffset
-			found.Records, found.Diverging = p.data.Records.Length > 0, p.data.Diverging != nil
+			found.Records, found.Diverging, found.Preferred = p.data.Records.Length > 0, p.data.Diverging != nil, p.data.Elsewhere
 		}
 		f.found, f.tell = append(f.found, found), append(f.tell, false)
 	}

@@ -97,6 +97,9 @@ func (f *fetch) result(im *cluster.Image, i int) protocol.FetchResult {
 	d := &p.data
 	res.HighWatermark, res.LastStableOffset, res.LogStartOffset = d.HighWatermark, d.LastStableOffset, d.LogStartOffset
 	res.RecordsLen = int32(d.Records.Length)
+	if d.Elsewhere {
+		res.Preferred = int32(d.Prefer)
+	}
 	if d.Diverging != nil {
 		res.Diverging = &protocol.EpochEnd{Epoch: int32(d.Diverging.Epoch), EndOffset: d.Diverging.Offset}
 	}

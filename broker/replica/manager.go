@@ -40,6 +40,9 @@ type Options struct {
 	// FlushWhenAlone makes acks=all wait for a sync while the leader is the only
 	// one in sync of several replicas (log.flush.when.alone).
 	FlushWhenAlone bool
+	// RackAware sends consumers that may read from followers to one in their rack
+	// (replica.selector.class).
+	RackAware bool
 	// Workers bounds how many partitions are moved at a time; default 8.
 	Workers int
 	Logger  *slog.Logger
@@ -61,6 +64,7 @@ type Manager struct {
 	logger       *slog.Logger
 
 	flushWhenAlone bool
+	rackAware      bool
 	syncs          syncs
 
 	// registration is the czxid of the present registration; unregistered if
@@ -82,7 +86,7 @@ type Manager struct {
 func NewManager(o Options) *Manager {
 	m := &Manager{
 		self: o.Self, logs: o.Logs, topicOptions: o.Topic, onLeadership: o.OnLeadership, workers: o.Workers, logger: o.Logger,
-		propose: o.Propose, onFollow: o.OnFollow, lagMax: o.LagMax, flushWhenAlone: o.FlushWhenAlone,
+		propose: o.Propose, onFollow: o.OnFollow, lagMax: o.LagMax, flushWhenAlone: o.FlushWhenAlone, rackAware: o.RackAware,
 		produces:   purgatory.New[kafka.TopicPartition](),
 		fetches:    purgatory.New[kafka.TopicPartition](),
 		partitions: map[kafka.TopicPartition]*Partition{},

@@ -36,6 +36,8 @@ type ReadArgs struct {
 	// MinOne returns the first batch whole even where it exceeds MaxBytes.
 	MinOne    bool
 	Isolation Isolation
+	// Nearby is set for a consumer that may read from any replica.
+	Nearby *Nearby
 	// Follower is set for the fetch of a replica: it reads up to the log's end, and
 	// what it says of itself is noted.
 	Follower *FollowerArgs
@@ -66,8 +68,11 @@ type Data struct {
 	// Diverging is set if the reader's history ends elsewhere than this log's;
 	// nothing was read then.
 	Diverging *EpochEnd
-	// Now asks for an answer without waiting for more: a follower does not know
-	// the high watermark yet.
+	// Elsewhere: the reader is to ask the replica Prefer instead; nothing was read.
+	Elsewhere bool
+	Prefer    kafka.BrokerID
+	// Now asks for an answer without waiting for more: it is Elsewhere, or a
+	// follower does not know the high watermark yet.
 	Now bool
 
 	sent, moved *atomic.Int64 // counters of the partition; moved may be nil
@@ -89,11 +94,15 @@ func (m *Manager) Read(a *ReadArgs) (Data, error) {
 	if p == nil {
 		return Data{}, m.absent(a.TP)
 	}
-	l, err := p.leaderFor(a.TopicID, a.Epoch)
+	l, prefer, err := p.readable(a)
 	if err != nil {
 		return Data{}, err
 	}
 	d := Data{sent: &p.sent, LogStartOffset: l.StartOffset(), HighWatermark: l.HighWatermark(), LastStableOffset: l.LastStableOffset()}
+	if prefer != kafka.NoBroker {
+		d.Elsewhere, d.Prefer, d.Now = true, prefer, true
+		return d, nil
+	}
 	if a.LastFetched != kafka.NoLeaderEpoch {
 		epoch, end := l.EndOffsetForEpoch(a.LastFetched)
 		if epoch == kafka.NoLeaderEpoch {
@@ -181,6 +190,10 @@ func (m *Manager) leaderFor(tp kafka.TopicPartition, id kafka.TopicID, epoch kaf
 func (p *Partition) leaderFor(id kafka.TopicID, epoch kafka.LeaderEpoch) (*log.Log, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.leaderForLocked(id, epoch)
+}
+
+func (p *Partition) leaderForLocked(id kafka.TopicID, epoch kafka.LeaderEpoch) (*log.Log, error) {
 	if !id.IsZero() && !p.state.TopicID.IsZero() && id != p.state.TopicID {
 		return nil, fmt.Errorf("%w: %s: %s, here %s", ErrInconsistentTopicID, p.tp, id, p.state.TopicID)
 	}
