@@ -229,8 +229,8 @@ func (b *Broker) buildReplicas() {
 	b.replicas = replica.NewManager(replica.Options{
 		Self: b.id, Logs: b.logs, Logger: b.logger, LagMax: b.o.Config.Replication.LagTimeMax,
 		FlushWhenAlone: b.o.Config.Replication.FlushWhenAlone, RackAware: b.o.Config.Replication.RackAwareSelector,
-		Propose:        func(p *replica.Proposal) { b.isr.Propose(p) },
-		OnFollow:       func(f replica.Following, on bool) { b.follower.Follow(f, on) },
+		Propose:  func(p *replica.Proposal) { b.isr.Propose(p) },
+		OnFollow: func(f replica.Following, on bool) { b.follower.Follow(f, on) },
 		Topic: func(overrides map[string]string) (int, log.Options) {
 			t, err := b.config.Load().Topic(overrides)
 			if err != nil { // written by hand; nothing is deleted on a misunderstanding
