@@ -92,7 +92,7 @@ func (id TopicID) String() string { return base64.RawURLEncoding.EncodeToString(
 // ParseTopicID reads what String prints.
 func ParseTopicID(s string) (TopicID, error) {
 	var id TopicID
-	b, err := base64.RawURLEncoding.DecodeString(s)
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s) // so that an id has one text
 	if err != nil || len(b) != len(id) {
 		return TopicID{}, fmt.Errorf("kafka: %q is not a topic id of 22 base64 characters", s)
 	}
