@@ -293,7 +293,7 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 		m.o.Logger.Warn("cleaner's offsets unreadable: compaction begins anew", "dir", d.path, "err", err)
 	}
 	for _, name := range d.dead {
-		d.buryLater(path.Join(d.path, name), time.Now().Add(m.o.DirDeleteDelay))
+		d.buryLater(path.Join(d.path, name), time.Now().Add(time.Duration(m.deleteDelay.Load())))
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(m.o.RecoveryThreads)
