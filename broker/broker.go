@@ -96,8 +96,9 @@ type Broker struct {
 	leaving   context.CancelFunc
 	members   sync.WaitGroup
 
-	stopping atomic.Bool // parts may end by themselves
-	once     sync.Once   // guards the closing
+	// stopping: somebody closes, and parts may end by themselves. No sync.Once,
+	// whose mutex would be held over waits.
+	stopping atomic.Bool
 	ended    chan struct{}
 	mu       sync.Mutex // guards err
 	err      error
@@ -198,49 +199,49 @@ func (b *Broker) fail(err error) {
 // stop ends what was started, in the reverse order. Later calls wait for the
 // first.
 func (b *Broker) stop(why error) {
-	b.once.Do(func() {
-		b.stopping.Store(true)
-		err := why
-		keep := func(part string, e error) {
-			if e != nil && !errors.Is(e, context.Canceled) && err == nil {
-				err = fmt.Errorf("broker: closing %s: %w", part, e)
-			}
+	if b.stopping.Swap(true) {
+		<-b.ended
+		return
+	}
+	err := why
+	keep := func(part string, e error) {
+		if e != nil && !errors.Is(e, context.Canceled) && err == nil {
+			err = fmt.Errorf("broker: closing %s: %w", part, e)
 		}
-		b.health.Startup().Stopping()
-		b.leave()
-		if b.replicas != nil { // long polls are answered, not waited for
-			b.replicas.Fetches().Close()
-		}
-		if b.server != nil {
-			keep("the listeners", b.server.Close())
-		}
-		b.cancel()
-		b.wg.Wait()
-		if b.groups != nil {
-			b.groups.Close()
-		}
-		if b.admin != nil {
-			b.admin.Close()
-		}
-		if b.ids != nil {
-			b.ids.Close()
-		}
-		if b.peers != nil {
-			b.peers.Close()
-		}
-		if b.zk != nil {
-			b.zk.Close() // from here on others take over
-		}
-		if b.logs != nil {
-			keep("the logs", b.logs.Close())
-		}
-		keep("the health listener", b.health.Close()) // last, to be seen until the end
-		b.mu.Lock()
-		b.err = err
-		b.mu.Unlock()
-		close(b.ended)
-	})
-	<-b.ended
+	}
+	b.health.Startup().Stopping()
+	b.leave()
+	if b.replicas != nil { // long polls are answered, not waited for
+		b.replicas.Fetches().Close()
+	}
+	if b.server != nil {
+		keep("the listeners", b.server.Close())
+	}
+	b.cancel()
+	b.wg.Wait()
+	if b.groups != nil {
+		b.groups.Close()
+	}
+	if b.admin != nil {
+		b.admin.Close()
+	}
+	if b.ids != nil {
+		b.ids.Close()
+	}
+	if b.peers != nil {
+		b.peers.Close()
+	}
+	if b.zk != nil {
+		b.zk.Close() // from here on others take over
+	}
+	if b.logs != nil {
+		keep("the logs", b.logs.Close())
+	}
+	keep("the health listener", b.health.Close()) // last, to be seen until the end
+	b.mu.Lock()
+	b.err = err
+	b.mu.Unlock()
+	close(b.ended)
 }
 
 // leaveWait bounds how long a stop waits for others to lead what this broker led.

@@ -30,13 +30,23 @@ type client struct {
 	conns     map[string]net.Conn
 	// leaders are where the partitions were last said to be led.
 	leaders map[kafka.TopicPartition]string
-	next    int32
+	// epochs are the newest leaderships heard of: what a broker that is behind
+	// tells of older ones is not believed, as Kafka's clients do (KIP-320).
+	epochs map[leadershipOf]int32
+	next   int32
+}
+
+// leadershipOf is a partition of one topic, by the topic's id.
+type leadershipOf struct {
+	topicID   [16]byte
+	partition int32
 }
 
 func (c *Cluster) newClient(name string, seed uint64) *client {
 	return &client{
 		c: c, rng: rand.New(rand.NewPCG(seed, 7)), formatter: kmsg.NewRequestFormatter(kmsg.FormatterClientID(name)),
 		conns: map[string]net.Conn{}, leaders: map[kafka.TopicPartition]string{},
+		epochs: map[leadershipOf]int32{},
 	}
 }
 
@@ -135,6 +145,11 @@ func (k *client) metadata(ctx context.Context, topics ...string) (*kmsg.Metadata
 		for _, p := range t.Partitions {
 			tp := kafka.TopicPartition{Topic: *t.Topic, Partition: p.Partition}
 			delete(k.leaders, tp)
+			l := leadershipOf{t.TopicID, p.Partition}
+			if p.LeaderEpoch < k.epochs[l] {
+				continue
+			}
+			k.epochs[l] = p.LeaderEpoch
 			if addr := addrs[p.Leader]; addr != "" {
 				k.leaders[tp] = addr
 			}

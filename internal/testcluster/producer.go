@@ -2,6 +2,7 @@ package testcluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -100,7 +101,7 @@ func (w *producing) send(ctx context.Context, partition int32) {
 			last = err.Error()
 			w.h.note(w.Name, "%v %d+%d: %v", tp, first, count, err)
 		}
-		if err == protocol.OutOfOrderSequenceNumber || err == protocol.UnknownProducerID {
+		if errors.Is(err, protocol.OutOfOrderSequenceNumber) || errors.Is(err, protocol.UnknownProducerID) {
 			w.h.violate("%s: %v of the batch from %d to %v, which follows what was acknowledged", w.Name, err, first, tp)
 			return
 		}
@@ -121,6 +122,21 @@ func (w *producing) acknowledged(tp kafka.TopicPartition, base int64, first, cou
 	}
 	w.h.note(w.Name, "%v %d+%d acknowledged at %d", tp, first, count, base)
 }
+
+// refused is an answer that says no.
+type refused struct {
+	code protocol.Error
+	text *string
+}
+
+func (r *refused) Error() string {
+	if r.text == nil {
+		return r.code.Error()
+	}
+	return r.code.Error() + ": " + *r.text
+}
+
+func (r *refused) Unwrap() error { return r.code }
 
 // try sends a batch once.
 func (w *producing) try(ctx context.Context, tp kafka.TopicPartition, recs []byte) (base int64, err error) {
@@ -144,7 +160,7 @@ func (w *producing) try(ctx context.Context, tp kafka.TopicPartition, recs []byt
 	r := resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 	if r.ErrorCode != 0 {
 		delete(w.k.leaders, tp)
-		return 0, protocol.Error(r.ErrorCode)
+		return 0, &refused{protocol.Error(r.ErrorCode), r.ErrorMessage}
 	}
 	return r.BaseOffset, nil
 }

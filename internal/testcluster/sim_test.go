@@ -2,6 +2,8 @@ package testcluster
 
 import (
 	"context"
+	"flag"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -20,4 +22,20 @@ func TestKill(t *testing.T) {
 			pause(ctx, 20*time.Second)
 		},
 	})
+}
+
+var (
+	schedules = flag.Int("schedules", 20, "how many schedules of faults TestSchedules plays")
+	firstSeed = flag.Uint64("seed", 1, "the seed of the first")
+)
+
+// TestSchedules plays seeded schedules of faults, one after another on each core.
+func TestSchedules(t *testing.T) {
+	for i := range *schedules {
+		seed := *firstSeed + uint64(i)
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			Run(t, Schedule(seed))
+		})
+	}
 }
