@@ -31,7 +31,11 @@ var (
 
 // TestSchedules plays seeded schedules of faults, one after another on each core.
 func TestSchedules(t *testing.T) {
-	for i := range *schedules {
+	n := *schedules
+	if testing.Short() {
+		n = min(n, 4)
+	}
+	for i := range n {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
