@@ -267,6 +267,11 @@ func (s *segment) seal() error {
 	if err := s.sync(); err != nil {
 		return err
 	}
+	if s.times.Len() > 0 {
+		if err := s.offsets.Create(); err != nil {
+			return err
+		}
+	}
 	for _, x := range []interface{ Sync() error }{s.offsets, s.times, s.txns} {
 		if err := x.Sync(); err != nil {
 			return err

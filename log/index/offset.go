@@ -132,6 +132,10 @@ func (x *OffsetIndex) Reset() error { return x.t.reset() }
 // that is new. It may be called on a sealed index.
 func (x *OffsetIndex) Sync() error { return x.t.sync() }
 
+// Create makes the file if there is none, be it empty: Kafka's tools want the
+// offset index of every segment that has a time index.
+func (x *OffsetIndex) Create() error { return x.t.create() }
+
 // Seal writes all entries out, trims the file and gives back memory and
 // descriptor: the segment has become inactive. Lookups then open the file when
 // they need it; Append and Sync reopen it. Seal itself does not sync.

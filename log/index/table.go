@@ -171,6 +171,20 @@ func (t *table) writeLocked() error {
 	return nil
 }
 
+// create makes the file if it does not exist.
+func (t *table) create() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return errClosed
+	}
+	if t.exists {
+		return nil
+	}
+	t.dirty = true
+	return errors.Join(t.openLocked(), t.closeFileLocked())
+}
+
 // openLocked makes sure that the file is open for writing.
 func (t *table) openLocked() error {
 	if t.file != nil {
