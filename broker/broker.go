@@ -157,7 +157,7 @@ func (b *Broker) listen(ctx context.Context) error {
 	if o.Limits, err = connectionLimits(ctx, &b.o.Config.Socket); err != nil {
 		return err
 	}
-	o.Logger, o.Listen = b.logger, b.o.Listen
+	o.Logger, o.Listen, o.Stamp, o.Heard = b.logger, b.o.Listen, b.stamp, b.heard
 	b.server = socket.New(o)
 	return b.server.Listen()
 }

@@ -204,6 +204,7 @@ func (b *Broker) build(ctx context.Context) error {
 func (b *Broker) buildPeers() {
 	c := b.o.Config
 	b.peers = peer.New(peer.Options{
+		Stamp: b.stamp, Heard: b.heard,
 		Dial: b.o.Dial, ClientID: "broker-" + strconv.Itoa(int(b.id)), Timeout: c.Replication.SocketTimeout,
 		DialTimeout: c.Broker.ConnectTimeout, RequestTimeout: c.Broker.RequestTimeout, ReceiveBuffer: c.Replication.SocketReceiveBufferBytes, Logger: b.logger,
 		Address: func(id kafka.BrokerID) (string, bool) {
@@ -272,6 +273,7 @@ func (b *Broker) buildMembership() {
 			b.control.Registered(e)
 		},
 		OnLost: func() { b.replicas.SetRegistration(0) },
+		ReadOn: func(ctx context.Context) error { _, err := b.metadata.CatchUp(ctx, true); return err },
 		Logger: b.logger,
 	})
 	b.events.add(b.registrar.OnEvent, b.registrar.SessionChanged)
@@ -390,6 +392,7 @@ func (b *Broker) register(ctx context.Context) error {
 	}
 	b.runMember("the registration", b.registrar.Run)
 	b.watchDeaths()
+	b.runMember("the look-out while ZooKeeper is away", b.listenAround)
 	b.settle(ctx, epoch)
 	return nil
 }

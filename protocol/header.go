@@ -16,6 +16,9 @@ type Header struct {
 	CorrelationID int32
 	// ClientID is nil for null.
 	ClientID []byte
+	// Stamp is what another broker says of itself, if Stamped.
+	Stamp   Stamp
+	Stamped bool
 }
 
 // ParseHeader reads the header of a request and returns the body after it. A
@@ -35,7 +38,7 @@ func ParseHeader(frame []byte) (h Header, body []byte, err error) {
 	}
 	h.ClientID = r.nullableString(false)
 	if flexibleRequestHeader(h.Key, h.Version) {
-		r.tags(nil)
+		h.Stamp, h.Stamped = r.stampTags()
 	}
 	if r.bad {
 		return h, nil, fmt.Errorf("%w: a header cut short", ErrMalformed)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,11 +56,14 @@ type Options struct {
 	// Interval is the time between looks at our own znode. Default 1 s.
 	Interval time.Duration
 	// OnRegistered is told each new broker epoch, OnLost that the last one no
-	// longer stands (leading must stop at once). One call at a time, from
-	// Register and Run; they must not wait for the Registrar.
+	// longer stands, or may not (leading must stop at once). One call at a time;
+	// they must not wait for the Registrar.
 	OnRegistered func(kafka.BrokerEpoch)
 	OnLost       func()
-	Logger       *slog.Logger
+	// ReadOn brings the image of the cluster to the end of the change log, after a
+	// sync. Default: nothing is to be read.
+	ReadOn func(context.Context) error
+	Logger *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
@@ -74,6 +78,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.OnLost == nil {
 		o.OnLost = func() {}
+	}
+	if o.ReadOn == nil {
+		o.ReadOn = func(context.Context) error { return nil }
 	}
 	if o.Report == nil {
 		o.Report = func() []byte { return nil }
@@ -91,6 +98,11 @@ type Registrar struct {
 	log   *slog.Logger
 	wake  chan struct{} // one token: the session changed
 	epoch atomic.Int64  // 0: not registered
+	// overdue is when the session may be over, Unix nanoseconds; 0 while there is a
+	// connection.
+	overdue atomic.Int64
+	telling sync.Mutex // guards doubt; held while OnRegistered and OnLost run
+	doubt   doubting
 
 	// Used by Register and Run only.
 	session int64 // that owns, or owned, our last registration
@@ -121,10 +133,10 @@ func (r *Registrar) OnEvent(e session.Event) {
 // Leave removes the registration, so that others take over at once instead of
 // when the session ends. Run must have ended.
 func (r *Registrar) Leave(ctx context.Context) error {
-	if r.epoch.Swap(0) == 0 {
+	if r.epoch.Load() == 0 {
 		return nil
 	}
-	r.o.OnLost()
+	r.lost()
 	err := r.o.Client.Delete(ctx, zkpaths.BrokerPath(r.o.BrokerID), r.version)
 	if errors.Is(err, session.ErrNoNode) || errors.Is(err, session.ErrBadVersion) { // not ours any more
 		return nil
@@ -134,7 +146,8 @@ func (r *Registrar) Leave(ctx context.Context) error {
 
 // SessionChanged is to be called with what session.Options.OnState tells; it
 // never blocks. An expiry is a loss at once.
-func (r *Registrar) SessionChanged(session.State) {
+func (r *Registrar) SessionChanged(s session.State) {
+	r.connection(s)
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -234,6 +247,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 			}
 			r.pause(ctx, err)
 		}
+		r.resume(ctx)
 	}
 	return ctx.Err()
 }
@@ -269,8 +283,10 @@ func (r *Registrar) stands(ctx context.Context) bool {
 
 // lost tells once that the epoch no longer stands.
 func (r *Registrar) lost() {
+	r.telling.Lock()
+	defer r.telling.Unlock()
 	if r.epoch.Swap(0) != 0 {
-		r.data = nil
+		r.data, r.doubt.on = nil, false
 		r.o.OnLost()
 	}
 }
@@ -436,7 +452,9 @@ func (r *Registrar) commit(ctx context.Context, id, replaced int64, ops []sessio
 }
 
 func (r *Registrar) registered(st session.Stat, owner int64) {
-	r.session, r.version = owner, st.Version
+	r.telling.Lock()
+	defer r.telling.Unlock()
+	r.session, r.version, r.doubt.on = owner, st.Version, false
 	r.epoch.Store(st.Czxid)
 	r.log.Info("registered", "epoch", st.Czxid, "session", fmt.Sprintf("%#x", uint64(owner)))
 	r.o.OnRegistered(kafka.BrokerEpoch(st.Czxid))

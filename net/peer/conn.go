@@ -31,6 +31,7 @@ type Conn struct {
 
 	out         []byte
 	correlation int32
+	stamp       protocol.Stamp
 	timeout     time.Duration // of a request
 	used        time.Time     // when it was last of use
 	broken      bool
@@ -94,7 +95,7 @@ func (c *Conn) Exchange(ctx context.Context, req kmsg.Request) ([]byte, error) {
 
 func (c *Conn) exchange(req kmsg.Request) ([]byte, error) {
 	c.correlation++
-	c.out = c.p.formatter.AppendRequest(c.out[:0], req, c.correlation)
+	c.format(req)
 	_, err := c.conn.Write(c.out)
 	if cap(c.out) > maxKept {
 		c.out = nil
@@ -109,6 +110,18 @@ func (c *Conn) exchange(req kmsg.Request) ([]byte, error) {
 	return c.body(req, answer)
 }
 
+// format writes a request into out.
+func (c *Conn) format(req kmsg.Request) {
+	var stamp *protocol.Stamp
+	if c.p.o.Stamp != nil {
+		c.stamp = c.p.o.Stamp()
+		stamp = &c.stamp
+	}
+	c.out = protocol.AppendRequestHeader(c.out[:0], req.Key(), req.GetVersion(), c.correlation, c.p.o.ClientID, stamp)
+	c.out = req.AppendTo(c.out)
+	binary.BigEndian.PutUint32(c.out, uint32(len(c.out)-4))
+}
+
 // body is an answer without its header.
 func (c *Conn) body(req kmsg.Request, answer []byte) ([]byte, error) {
 	if len(answer) < 4 {
@@ -121,9 +134,12 @@ func (c *Conn) body(req kmsg.Request, answer []byte) ([]byte, error) {
 	if !protocol.FlexibleResponseHeader(req.Key(), req.GetVersion()) {
 		return body, nil
 	}
-	body, ok := protocol.SkipTags(body)
+	stamp, stamped, body, ok := protocol.ResponseTags(body)
 	if !ok {
 		return nil, fmt.Errorf("%w: header", ErrMalformed)
+	}
+	if stamped && c.p.o.Heard != nil {
+		c.p.o.Heard(stamp)
 	}
 	return body, nil
 }

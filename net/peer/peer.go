@@ -13,6 +13,7 @@ import (
 
 	"barnabas/internal/buf"
 	"barnabas/internal/kafka"
+	"barnabas/protocol"
 )
 
 // Errors. All that Request, Conn and Exchange return wrap one of them, or are
@@ -53,6 +54,11 @@ type Options struct {
 	// RequestTimeout bounds one of Request (request.timeout.ms), DialTimeout a
 	// dial (socket.connection.setup.timeout.ms). Default: Timeout.
 	RequestTimeout, DialTimeout time.Duration
+	// Stamp tells how far this broker has read the change log, for each request;
+	// Heard takes what the answers say. Neither waits. Default: nothing is said and
+	// heard.
+	Stamp func() protocol.Stamp
+	Heard func(protocol.Stamp)
 	// ReceiveBuffer is SO_RCVBUF of a connection of one's own, in bytes
 	// (replica.socket.receive.buffer.bytes); 0 or negative leaves the system's.
 	ReceiveBuffer int
@@ -64,9 +70,8 @@ type Options struct {
 
 // Peers are the connections to all other brokers. It is safe for concurrent use.
 type Peers struct {
-	o         Options
-	pool      *buf.Pool
-	formatter *kmsg.RequestFormatter
+	o    Options
+	pool *buf.Pool
 
 	mu      sync.Mutex // guards following
 	targets map[kafka.BrokerID]*target
@@ -99,10 +104,7 @@ func New(o Options) *Peers {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Peers{
-		o: o, pool: buf.New(), targets: map[kafka.BrokerID]*target{},
-		formatter: kmsg.NewRequestFormatter(kmsg.FormatterClientID(o.ClientID)),
-	}
+	return &Peers{o: o, pool: buf.New(), targets: map[kafka.BrokerID]*target{}}
 }
 
 // Request sends a request, of the version that it is set to, and returns its

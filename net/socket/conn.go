@@ -124,7 +124,10 @@ func (c *Conn) serve() error {
 		if string(h.ClientID) != r.ClientID { // rare: one client, one name
 			r.ClientID = string(h.ClientID)
 		}
-		r.Arrived, r.Follower = time.Now(), false
+		r.Arrived, r.Follower, r.Stamped = time.Now(), false, h.Stamped && c.listener.opt.Protected
+		if r.Stamped && c.srv.opt.Heard != nil {
+			c.srv.opt.Heard(h.Stamp)
+		}
 		c.active.Store(r.Arrived.UnixNano())
 		reply := c.srv.handler.Serve(c.ctx, r)
 		r.Release() // before waiting for a client that takes no replies

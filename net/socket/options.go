@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"barnabas/protocol"
 )
 
 // ListenerOptions is one address to listen on.
@@ -55,6 +57,11 @@ type Options struct {
 	MaxReadyBytes int
 	// CloseGrace is how long Close waits for requests under way. Default 5 s.
 	CloseGrace time.Duration
+	// Stamp tells how far this broker has read the change log, for answers to other
+	// brokers; Heard takes what they say. They come by protected listeners only.
+	// Neither waits. Default: nothing is said and heard.
+	Stamp func() protocol.Stamp
+	Heard func(protocol.Stamp)
 	// Listen opens a listening socket. Default net.Listen, with keepalive probes
 	// that find a peer which is gone without a word within two minutes.
 	Listen func(network, addr string) (net.Listener, error)

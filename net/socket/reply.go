@@ -73,15 +73,19 @@ type outRange struct {
 // r's version. It may be called after Serve has returned, by the gather
 // function of a Pending, if r was copied.
 func (r *Request) NewOut() *Out {
-	return newOut(r.Conn.srv, r.Key, r.Version, r.CorrelationID)
+	return newOut(r.Conn.srv, r.Key, r.Version, r.CorrelationID, r.Stamped)
 }
 
-func newOut(s *Server, key, version int16, correlationID int32) *Out {
+func newOut(s *Server, key, version int16, correlationID int32, stamped bool) *Out {
 	o, _ := s.outs.Get().(*Out)
 	if o == nil {
 		o = &Out{srv: s}
 	}
 	o.buf = s.pool.Get(0)
+	if stamped && s.opt.Stamp != nil {
+		o.B = protocol.AppendStampedResponseHeader(o.buf.B[:0], key, version, correlationID, s.opt.Stamp())
+		return o
+	}
 	o.B = protocol.AppendResponseHeader(o.buf.B[:0], key, version, correlationID)
 	return o
 }

@@ -20,6 +20,9 @@ type Request struct {
 	Conn *Conn
 	// Arrived is when the bytes of the request were complete.
 	Arrived time.Time
+	// Stamped: it came from another broker that said how far it has read; so does
+	// the answer.
+	Stamped bool
 	// Follower is set by the handler of a Fetch that comes from another broker,
 	// which is counted apart.
 	Follower bool
