@@ -19,6 +19,7 @@ import (
 	"barnabas/broker/group"
 	"barnabas/broker/isr"
 	"barnabas/broker/metadata"
+	"barnabas/broker/offline"
 	"barnabas/broker/producerid"
 	"barnabas/broker/registration"
 	"barnabas/broker/replica"
@@ -77,6 +78,7 @@ type Broker struct {
 	peers     *peer.Peers
 	follower  *follower.Follower
 	isr       *isr.Proposer
+	offline   *offline.Reporter
 	dynamic   *dynamic.Watcher
 	deaths    *deathwatch.Watch
 	ids       *producerid.Allocator
@@ -130,7 +132,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	}{
 		{"opening the health listener", b.observe},
 		{"binding the listeners", b.listen},
-		{"recovering logs", b.openLogs},
+		{"opening the log directories", b.openLogs},
 		{"connecting to ZooKeeper", b.connect},
 		{"settling cluster and broker id", b.identify},
 		{"loading the cluster's state", b.build},

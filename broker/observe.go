@@ -49,7 +49,7 @@ func (b *Broker) HTTPAddr() net.Addr { return b.health.Addr() }
 
 // recovered tells the progress of the log directories.
 func (b *Broker) recovered(p log.Progress) {
-	b.health.Startup().Recovered(p.Dir, p.LogsDone, p.LogsTotal, p.BytesDone, p.BytesTotal)
+	b.health.Startup().Recovered(p.Dir, health.Recovery{Done: p.LogsDone, Total: p.LogsTotal, Share: p.Share, Left: p.Left})
 }
 
 // watchRooms adds the checks and the metrics of the rooms, which exist now.
@@ -107,6 +107,8 @@ func (b *Broker) checkPartitions(time.Time) health.Finding {
 	switch {
 	case c.OfflineLeaders > 0:
 		return health.Bad("%d of %d led partitions have no log: %v", c.OfflineLeaders, c.Leaders, c.Example)
+	case c.Opening > 0:
+		return health.Bad("%d of %d partitions are still being checked: %s", c.Opening, c.Partitions, b.health.Startup().Recovery())
 	case c.Unusable > 0:
 		return health.Bad("%d of %d led partitions wait for the controller to see this registration", c.Unusable, c.Leaders)
 	case c.Moving > 0 && !b.opened.Load():

@@ -189,7 +189,7 @@ func TestProbesDuringRecovery(t *testing.T) {
 	first := <-addrs
 	<-addrs // the broker's own
 	get := func(path string) (int, string) { return fetch(t, "http://"+first+path) }
-	for stage := ""; !strings.Contains(stage, "recovering logs"); {
+	for stage := ""; !strings.Contains(stage, "opening the log directories"); {
 		_, stage = get("/startupz")
 	}
 	for path, want := range map[string]int{"/startupz": 200, "/livez": 200, "/readyz": 503, "/metrics": 200} {

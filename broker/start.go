@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -20,6 +21,7 @@ import (
 	"barnabas/broker/group"
 	"barnabas/broker/isr"
 	"barnabas/broker/metadata"
+	"barnabas/broker/offline"
 	"barnabas/broker/producerid"
 	"barnabas/broker/registration"
 	"barnabas/broker/replica"
@@ -48,7 +50,7 @@ func thisHost() host {
 	return host{machineID: read("/etc/machine-id"), bootID: read("/proc/sys/kernel/random/boot_id")}
 }
 
-// openLogs locks the log directories and recovers what is in them.
+// openLogs locks the log directories and begins to recover what is in them.
 func (b *Broker) openLogs(ctx context.Context) error {
 	c := b.o.Config
 	b.host = thisHost()
@@ -57,7 +59,7 @@ func (b *Broker) openLogs(ctx context.Context) error {
 	}
 	m, err := log.OpenManager(ctx, log.ManagerOptions{
 		FS: b.o.FS, Dirs: c.Log.Dirs, Codecs: b.codecs, Logger: b.logger, BootID: b.host.bootID,
-		RecoveryThreads: c.Log.RecoveryThreads,
+		RecoveryThreads: c.Log.RecoveryThreads, Background: true, StrayRetention: c.Log.StrayRetention,
 		// Until the image says what a topic wants, nothing of it is deleted.
 		TopicOptions: func(string) log.Options { return keepAll(&c.Topics.Defaults) },
 		Defaults:     keepAll(&c.Topics.Defaults),
@@ -77,7 +79,6 @@ func (b *Broker) openLogs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.Reconfigure(c.Log.ProducerIDExpiration, c.Topics.Defaults.FileDeleteDelay)
 	b.logs = m
 	return nil
 }
@@ -118,6 +119,7 @@ func (b *Broker) watchDirs(ctx context.Context) error {
 	for left := len(b.o.Config.Log.Dirs); ; {
 		select {
 		case f := <-b.failures:
+			b.replicas.DirFailed(f.dir, f.err)
 			if left--; left == 0 {
 				return fmt.Errorf("all of them have failed, the last was %s: %w", f.dir, f.err)
 			}
@@ -190,6 +192,7 @@ func (b *Broker) build(ctx context.Context) error {
 	b.run("the replicas", b.replicas.Run)
 	b.run("the copying from leaders", b.follower.Run)
 	b.run("the ISR proposals", b.isr.Run)
+	b.run("the reports of offline replicas", b.offline.Run)
 	b.run("the image of the cluster", b.metadata.Run)
 	select {
 	case <-b.metadata.Loaded():
@@ -231,8 +234,11 @@ func (b *Broker) buildReplicas() {
 	b.replicas = replica.NewManager(replica.Options{
 		Self: b.id, Logs: b.logs, Logger: b.logger, LagMax: b.o.Config.Replication.LagTimeMax,
 		FlushWhenAlone: b.o.Config.Replication.FlushWhenAlone, RackAware: b.o.Config.Replication.RackAwareSelector,
-		Propose:  func(p *replica.Proposal) { b.isr.Propose(p) },
-		OnFollow: func(f replica.Following, on bool) { b.follower.Follow(f, on) },
+		Propose:     func(p *replica.Proposal) { b.isr.Propose(p) },
+		OnFollow:    func(f replica.Following, on bool) { b.follower.Follow(f, on) },
+		OnOffline:   func() { b.offline.Look() },
+		MoveRate:    func() int64 { return b.config.Load().Replication.LogDirsThrottle },
+		MoveThreads: cmp.Or(b.o.Config.Log.MoveThreads, len(b.o.Config.Log.Dirs)),
 		Topic: func(overrides map[string]string) (int, log.Options) {
 			t, err := b.config.Load().Topic(overrides)
 			if err != nil { // written by hand; nothing is deleted on a misunderstanding
@@ -264,11 +270,24 @@ func (b *Broker) buildMembership() {
 	})
 	b.events.add(b.control.OnEvent, b.control.OnState)
 	advertised := b.advertised()
+	b.offline = offline.New(offline.Options{
+		Self: b.id, Client: b.zk, Image: b.metadata.Current, Logger: b.logger,
+		Registered: func() bool { _, ok := b.registrar.Epoch(); return ok },
+		Offline: func(im *cluster.Image) []offline.Replica {
+			var out []offline.Replica
+			for _, u := range b.replicas.Unavailable(im) {
+				out = append(out, offline.Replica{TopicID: u.TopicID, Partition: u.TP.Partition})
+			}
+			return out
+		},
+	})
 	b.registrar = registration.New(registration.Options{
 		Client: b.zk, BrokerID: b.id, ClusterID: b.clusterID, Endpoints: advertised, Bound: b.bound(), Rack: b.o.Config.Broker.Rack,
 		Marker: zkpaths.Marker{Version: b.o.Version, Crashed: b.logs.Crashed(), FastDeath: b.fastDeath(b.ctx, advertised)},
 		FS:     b.o.FS, LogDirs: b.o.Config.Log.Dirs, MachineID: b.host.machineID, BootID: b.host.bootID, Dialer: b.o.Dial,
+		Report: b.offline.AtRegistration,
 		OnRegistered: func(e kafka.BrokerEpoch) {
+			b.offline.Look()
 			b.replicas.SetRegistration(e)
 			b.control.Registered(e)
 		},
@@ -287,8 +306,6 @@ func (b *Broker) buildDynamic(ctx context.Context) error {
 			b.replicas.Reconfigure()
 			b.throttles.configure(c)
 			b.logs.SetCleaner(cleanerOptions(&c.Cleaner))
-			b.follower.SetFetchers(c.Replication.Fetchers)
-			b.logs.Reconfigure(c.Log.ProducerIDExpiration, c.Topics.Defaults.FileDeleteDelay)
 			limits, err := connectionLimits(b.ctx, &c.Socket)
 			if err != nil {
 				b.logger.Warn("a limit of connections is left out", "error", err)
@@ -360,6 +377,7 @@ func (b *Broker) changed(_, im *cluster.Image, changes []cluster.Change) {
 	b.throttles.follow(im, changes)
 	b.replicas.Follow(im, changes)
 	b.deaths.Changed()
+	b.offline.Changed()
 	var gone []string
 	for _, c := range changes {
 		if c.Kind == cluster.TopicDeleted {
@@ -380,6 +398,7 @@ func (b *Broker) serve(context.Context) error {
 // register makes the broker a member of the cluster and lets it take part in
 // elections.
 func (b *Broker) register(ctx context.Context) error {
+	b.awaitLogs(ctx)
 	b.runMember("the controller", b.control.Run)
 	epoch, err := b.registrar.Register(ctx)
 	if err != nil {
@@ -395,6 +414,22 @@ func (b *Broker) register(ctx context.Context) error {
 	b.runMember("the look-out while ZooKeeper is away", b.listenAround)
 	b.settle(ctx, epoch)
 	return nil
+}
+
+// recoveryGrace is how long a start waits for logs that are being checked. What
+// takes longer goes on while the others are served; the controller is told.
+const recoveryGrace = time.Second
+
+func (b *Broker) awaitLogs(ctx context.Context) {
+	t := time.NewTimer(recoveryGrace)
+	defer t.Stop()
+	select {
+	case <-b.logs.Opened():
+		return
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	b.logger.Info("logs are still being checked; the others are served meanwhile", "logs", b.logs.Unopened())
 }
 
 // settleWait bounds how long a start waits to lead; a cluster whose controller has

@@ -263,6 +263,7 @@ func (b *builder) log(o *Log) {
 		MinFreeBytes:                       b.long("barnabas.log.dir.min.free.bytes"),
 		StallTimeout:                       b.ms("barnabas.log.dir.stall.timeout.ms"),
 		MaxOpenFiles:                       b.int("barnabas.log.max.open.files"),
+		StrayRetention:                     b.ms("barnabas.log.stray.retention.ms"),
 		RetentionCheckInterval:             b.ms("log.retention.check.interval.ms"),
 		FlushSchedulerInterval:             b.ms("log.flush.scheduler.interval.ms"),
 		FlushOffsetCheckpointInterval:      b.ms("log.flush.offset.checkpoint.interval.ms"),
@@ -270,6 +271,9 @@ func (b *builder) log(o *Log) {
 		InitialTaskDelay:                   b.ms("log.initial.task.delay.ms"),
 		ProducerIDExpiration:               b.ms("producer.id.expiration.ms"),
 		ProducerIDExpirationCheck:          b.ms("producer.id.expiration.check.interval.ms"),
+	}
+	if b.has("num.replica.alter.log.dirs.threads") {
+		o.MoveThreads = b.int("num.replica.alter.log.dirs.threads")
 	}
 	dirs := b.str("log.dir")
 	if b.has("log.dirs") {

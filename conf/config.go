@@ -161,6 +161,11 @@ type Log struct {
 	MinFreeBytes int64
 	// StallTimeout takes a directory offline that does not answer; 0 is never.
 	StallTimeout time.Duration
+	// StrayRetention is how long logs are kept that were set aside; negative: for ever.
+	StrayRetention time.Duration
+	// MoveThreads is how many logs are moved between directories at a time; 0: as
+	// many as there are directories.
+	MoveThreads int
 	// MaxOpenFiles bounds open segment files; 0 is half of the process's limit.
 	MaxOpenFiles                                    int
 	RetentionCheckInterval                          time.Duration

@@ -11,6 +11,8 @@ func logKeys() []Key {
 			Doc: "Room kept free on the disk of each log directory. With less, producers get KAFKA_STORAGE_ERROR, which they retry, until there is room; consumers, groups, replication and retention go on. -1 is a hundredth of the disk, at most 1 GiB; 0 keeps nothing free."},
 		{Name: "barnabas.log.dir.stall.timeout.ms", Type: Long, Default: "30000", Valid: atLeast(0), Status: Built,
 			Doc: "How long a write or sync may take before its log directory goes offline as a failed one; 0 waits for ever."},
+		{Name: "barnabas.log.stray.retention.ms", Type: Long, Default: "604800000", Valid: atLeast(-1), Status: Built,
+			Doc: "How long logs are kept that were set aside (-stray) because their topic, or their place on this broker, is gone without somebody having asked for it; -1 keeps them until somebody deletes them."},
 		{Name: "barnabas.log.max.open.files", Type: Int, Default: "0", Valid: atLeast(0), Status: Built,
 			Doc: "Segment files that stay open though nobody reads or writes them; 0 is half of what the process may open."},
 		{Name: "log.segment.bytes", Type: Int, Default: "1073741824", Valid: atLeast(14), Mode: ClusterWide, Status: Built,

@@ -65,7 +65,7 @@ func quotaKeys() []Key {
 			Doc: "Bytes per second that a broker sends to followers of the replicas in leader.replication.throttled.replicas of their topics, as long as these are out of sync."},
 		{Name: "follower.replication.throttled.rate", Type: Long, NoDefault: true, Valid: atLeast(0), Mode: ClusterWide, Status: Built, Stored: true,
 			Doc: "Bytes per second that a broker copies for the replicas in follower.replication.throttled.replicas of their topics, as long as these are out of sync."},
-		{Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, NoDefault: true, Valid: atLeast(0), Mode: ClusterWide, Status: Harmless, Stored: true,
-			Doc: "Bytes per second that a broker copies between its own log directories. Not built yet."},
+		{Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, NoDefault: true, Valid: atLeast(0), Mode: ClusterWide, Status: Built, Stored: true,
+			Doc: "Bytes per second that a broker copies between its own log directories."},
 	}
 }

@@ -83,9 +83,6 @@ func (m *Manager) SetCleaner(o CleanerOptions) {
 	}
 }
 
-// Cleaner are the options of compaction now.
-func (m *Manager) Cleaner() CleanerOptions { return *m.compaction.o.Load() }
-
 // CleanerStats tells how compaction goes.
 func (m *Manager) CleanerStats() CleanerStats {
 	c := m.compaction
@@ -162,7 +159,7 @@ func (m *Manager) dirtiest(now time.Time) (best *Log, dir *logDir) {
 	for _, d := range m.live() {
 		for _, l := range m.in(d) {
 			o := l.Options()
-			if !o.Compact || c.leftOut(l) {
+			if _, moving := m.Future(l.tp); moving || !o.Compact || c.leftOut(l) {
 				continue
 			}
 			found, err := l.Cleanable(now)

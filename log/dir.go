@@ -31,9 +31,15 @@ type logDir struct {
 	clean   bool // the clean-shutdown marker was there
 	crashed bool // the machine went down; not yet confirmed
 
-	// Names of partition directories and of deleted ones, at the start.
-	found []kafka.TopicPartition
-	dead  []string
+	// What was found at the start: partitions, and the names of directories of
+	// deleted ones, of those set aside, and of copies that are being made.
+	found                 []kafka.TopicPartition
+	dead, strays, futures []string
+	// What the checkpoints say, for the opening.
+	points, starts, watermarks, dirty map[kafka.TopicPartition]int64
+	// missing are partitions that a checkpoint names and that have no directory.
+	// Guarded by Manager.mu.
+	missing map[kafka.TopicPartition]bool
 
 	// unsynced is the bytes appended since the last background sync; wake asks for
 	// one.
@@ -165,6 +171,7 @@ func (d *logDir) save(m *Manager, file string, offset func(*Log) (int64, bool)) 
 			offsets[l.tp] = o
 		}
 	}
+	m.addUnopened(d, file, offsets)
 	if old, ok := d.saved[file]; ok && maps.Equal(old, offsets) {
 		return nil
 	}
@@ -308,8 +315,9 @@ func (d *logDir) close(m *Manager) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if d.crashed {
-		// Nobody has been told yet: the next start must find out again.
+	if d.crashed || !d.clean && m.unopenedIn(d) {
+		// Nobody has been told yet, or not all is checked: the next start must find
+		// out again.
 		return nil
 	}
 	err := vfs.WriteFileAtomic(m.o.FS, path.Join(d.path, checkpoint.CleanShutdownFile), []byte(checkpoint.CleanShutdownMarker))

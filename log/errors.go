@@ -25,6 +25,10 @@ var (
 	ErrClosed = errors.New("log: closed")
 	// ErrNotFound: the broker should have this log but has not.
 	ErrNotFound = errors.New("log: no such log")
+	// ErrOpening: the log is still being checked after the start.
+	ErrOpening = errors.New("log: still being checked after the start")
+	// ErrMissing: the log was here and is gone, with its directory or disk.
+	ErrMissing = errors.New("log: the log that was here is missing")
 	// ErrTopicIDMismatch: the log belongs to another topic of this name.
 	ErrTopicIDMismatch = errors.New("log: topic id differs")
 	// ErrNonMonotonic: a follower's batch begins below the log's end.

@@ -7,10 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"barnabas/internal/kafka"
 	"barnabas/internal/vfs"
@@ -43,8 +40,8 @@ func (m *Manager) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(m.live()) == 0 {
-		return fmt.Errorf("%w: all log directories", errors.Join(ErrOffline, m.failures()))
+	if err := m.someLive(); err != nil {
+		return err
 	}
 	if err := m.checkMeta(); err != nil {
 		return err
@@ -52,13 +49,23 @@ func (m *Manager) open(ctx context.Context) error {
 	if err := m.survey(); err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, d := range m.live() {
-		g.Go(func() error { return d.load(ctx, m) })
-	}
-	if err := g.Wait(); err != nil {
+	m.prepare()
+	if err := m.someLive(); err != nil {
 		return err
 	}
+	m.startOpening(ctx)
+	if m.o.Background {
+		return nil
+	}
+	<-m.opened
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return m.someLive()
+}
+
+// someLive fails if all directories are offline.
+func (m *Manager) someLive() error {
 	if len(m.live()) == 0 {
 		return fmt.Errorf("%w: all log directories", errors.Join(ErrOffline, m.failures()))
 	}
@@ -188,10 +195,11 @@ func (m *Manager) WriteMeta(meta Meta) error {
 	return nil
 }
 
-// deadName and keptName are the names of directories that are no logs in use.
+// The names of directories that are no logs in use.
 var (
-	deadName = regexp.MustCompile(`^\S+-\S+\.\S+-delete$`)
-	keptName = regexp.MustCompile(`^\S+-\S+\.\S+-(future|stray)$`)
+	deadName   = regexp.MustCompile(`^\S+-\S+\.\S+-delete$`)
+	strayName  = regexp.MustCompile(`^\S+-\S+\.\S+-stray$`)
+	futureName = regexp.MustCompile(`^\S+-\S+\.\S+-future$`)
 )
 
 // indexCacheDir belongs to tiered storage.
@@ -199,7 +207,7 @@ const indexCacheDir = "remote-log-index-cache"
 
 // survey lists what is in the directories and refuses what should not be there.
 func (m *Manager) survey() error {
-	where := map[kafka.TopicPartition]string{}
+	where := map[kafka.TopicPartition]*logDir{}
 	for _, d := range m.live() {
 		names, err := d.subdirs(m)
 		if err != nil {
@@ -211,8 +219,14 @@ func (m *Manager) survey() error {
 			case deadName.MatchString(name):
 				d.dead = append(d.dead, name)
 				continue
-			case keptName.MatchString(name), name == indexCacheDir:
+			case name == indexCacheDir:
 				m.o.Logger.Warn("directory left alone", "dir", path.Join(d.path, name))
+				continue
+			case strayName.MatchString(name):
+				d.strays = append(d.strays, name)
+				continue
+			case futureName.MatchString(name):
+				d.futures = append(d.futures, name)
 				continue
 			}
 			tp, err := kafka.ParseTopicPartition(name)
@@ -226,9 +240,13 @@ func (m *Manager) survey() error {
 				continue
 			}
 			if other, ok := where[tp]; ok {
-				return fmt.Errorf("log: %s is in two directories, %s and %s; move one away", tp, other, d.path)
+				if other, err = m.settleTwice(tp, other, d); err != nil {
+					return err
+				}
+				where[tp] = other
+				continue
 			}
-			where[tp] = d.path
+			where[tp] = d
 			d.found = append(d.found, tp)
 		}
 	}
@@ -252,88 +270,6 @@ func (d *logDir) subdirs(m *Manager) ([]string, error) {
 		}
 	}
 	return dirs, nil
-}
-
-// load opens the logs of a directory. An error ends the start; a directory that
-// fails is offline and no error.
-func (d *logDir) load(ctx context.Context, m *Manager) error {
-	if err := d.loadLogs(ctx, m); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		d.fail(m, err)
-		for _, l := range m.in(d) {
-			m.mu.Lock()
-			delete(m.logs, l.tp)
-			m.mu.Unlock()
-			l.Abandon()
-		}
-	}
-	return nil
-}
-
-func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
-	if err := d.readState(m); err != nil {
-		return err
-	}
-	points, err := d.readOffsets(m, checkpoint.RecoveryPointFile)
-	if err != nil {
-		m.o.Logger.Warn("recovery points unreadable: everything is scanned", "dir", d.path, "err", err)
-	}
-	starts, err := d.readOffsets(m, checkpoint.LogStartFile)
-	if err != nil {
-		m.o.Logger.Warn("log start offsets unreadable: logs begin at their first segment", "dir", d.path, "err", err)
-	}
-	watermarks, err := d.readOffsets(m, checkpoint.HighWatermarkFile)
-	if err != nil { // leaders find them anew
-		m.o.Logger.Warn("high watermarks unreadable: they begin at the log start offsets", "dir", d.path, "err", err)
-	}
-	dirty, err := d.readOffsets(m, checkpoint.CleanerFile)
-	if err != nil { // everything is compacted once more
-		m.o.Logger.Warn("cleaner's offsets unreadable: compaction begins anew", "dir", d.path, "err", err)
-	}
-	for _, name := range d.dead {
-		d.buryLater(path.Join(d.path, name), time.Now().Add(time.Duration(m.deleteDelay.Load())))
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(m.o.RecoveryThreads)
-	r := newRecovery(m, d, points)
-	var reporting sync.WaitGroup
-	reportCtx, stop := context.WithCancel(ctx)
-	reporting.Go(func() { r.report(reportCtx) })
-	defer reporting.Wait()
-	defer stop()
-	for _, tp := range d.found {
-		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			o := m.openOptions(d, tp)
-			o.Clean, o.RecoveryPoint = d.clean, -1
-			if point, ok := points[tp]; ok {
-				o.RecoveryPoint = point
-			}
-			if start, ok := starts[tp]; ok {
-				o.StartOffset = start
-			}
-			o.OnRecovery = r.scanning(tp)
-			l, err := Open(o)
-			if err != nil {
-				return err
-			}
-			l.ResetHighWatermark(watermarks[tp])
-			l.firstDirty.Store(dirty[tp])
-			m.mu.Lock()
-			m.logs[tp] = managed{log: l, dir: d}
-			m.mu.Unlock()
-			r.loaded(tp)
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return d.initCheckpoints(m)
 }
 
 // initCheckpoints writes those that are missing.

@@ -12,7 +12,6 @@ import (
 	"path"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"barnabas/internal/kafka"
@@ -38,6 +37,9 @@ type ManagerOptions struct {
 	// RecoveryThreads load logs, per directory (num.recovery.threads.per.data.dir);
 	// default 1.
 	RecoveryThreads int
+	// Background lets OpenManager return while logs are still being checked and
+	// opened; see Manager.Opened.
+	Background bool
 	// CheckMeta judges the meta.properties before any log is touched.
 	CheckMeta func(Meta) error
 	// OnDirFailure is told once of each directory that goes offline. It must not
@@ -64,6 +66,9 @@ type ManagerOptions struct {
 	// DirDeleteDelay is how long deleted logs live (log.segment.delete.delay.ms,
 	// 1 min).
 	DirDeleteDelay time.Duration
+	// StrayRetention is how long logs are kept that were set aside
+	// (barnabas.log.stray.retention.ms); 0 or less: for ever.
+	StrayRetention time.Duration
 	// SyncInterval and SyncBytes: data older than this, or more per directory
 	// than this, is synced in the background (5 s, 256 MiB), which bounds what a
 	// recovery has to read.
@@ -126,8 +131,21 @@ type Manager struct {
 	dirs  []*logDir
 	files *fileCache
 
-	mu   sync.RWMutex // guards logs; held over no file operation
+	mu   sync.RWMutex // guards following; held over no file operation
 	logs map[kafka.TopicPartition]managed
+	// futures are copies that are to take the place of a log in another directory.
+	futures map[kafka.TopicPartition]managed
+	// unopened were found at the start and are not open yet.
+	unopened map[kafka.TopicPartition]*unopened
+	// preferred are the directories for logs that are not made yet.
+	preferred map[kafka.TopicPartition]*logDir
+	onOpen    func(kafka.TopicPartition)
+	// fresh: a directory was new at the start.
+	fresh bool
+
+	opening  sync.WaitGroup
+	stopOpen context.CancelFunc
+	opened   chan struct{} // closed once all is open that can be
 
 	// creating serialises the making of logs, so that two calls make one.
 	creating sync.Mutex
@@ -135,20 +153,7 @@ type Manager struct {
 	flushes metrics.Histogram // microseconds
 
 	compaction *compaction
-	// What Reconfigure changes, in nanoseconds.
-	expiration, deleteDelay atomic.Int64
 }
-
-// Reconfigure changes, while the logs run, for how long producers are remembered
-// and deleted logs live (ProducerIDExpiration and DirDeleteDelay of
-// ManagerOptions). Deletions under way keep their time.
-func (m *Manager) Reconfigure(producerIDExpiration, dirDeleteDelay time.Duration) {
-	m.expiration.Store(int64(producerIDExpiration))
-	m.deleteDelay.Store(int64(dirDeleteDelay))
-}
-
-// ProducerIDExpiration is for how long producers are remembered now.
-func (m *Manager) ProducerIDExpiration() time.Duration { return time.Duration(m.expiration.Load()) }
 
 // managed is a log and where it is.
 type managed struct {
@@ -175,46 +180,50 @@ func (m *Manager) All() iter.Seq[*Log] {
 	return slices.Values(logs)
 }
 
-// in returns the logs of a directory.
+// in returns the logs of a directory, with copies that are being made there.
 func (m *Manager) in(d *logDir) []*Log {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	var logs []*Log
-	for _, e := range m.logs {
-		if e.dir == d {
-			logs = append(logs, e.log)
+	for _, all := range []map[kafka.TopicPartition]managed{m.logs, m.futures} {
+		for _, e := range all {
+			if e.dir == d {
+				logs = append(logs, e.log)
+			}
 		}
 	}
 	return logs
 }
 
-// GetOrCreate returns the log of a partition. If there is none it is made in the
-// directory with the fewest, provided that isNew: a partition that existed but
-// has no log is ErrNotFound, or ErrOffline if a directory is offline, in which it
-// may be. A log of another topic id is ErrTopicIDMismatch. The zero id is not
-// compared.
+// GetOrCreate returns the log of a partition. If there is none it is made, in the
+// directory that was asked for or else that with the fewest, provided that isNew.
+// One that existed but has no log is ErrOffline if a directory is offline, in
+// which it may be, ErrMissing if there is evidence of it (Missing), and else
+// ErrNotFound. One that is still being checked is ErrOpening. A log of another
+// topic id is ErrTopicIDMismatch. The zero id is not compared.
 func (m *Manager) GetOrCreate(tp kafka.TopicPartition, id kafka.TopicID, isNew bool) (*Log, error) {
 	m.creating.Lock()
 	defer m.creating.Unlock()
 	if l, ok := m.Get(tp); ok {
+		if err := l.Failure(); err != nil {
+			return nil, err
+		}
 		if !id.IsZero() {
 			return l, l.SetTopicID(id)
 		}
 		return l, nil
 	}
+	if err := m.stateOfUnopened(tp); err != nil {
+		return nil, err
+	}
 	if !isNew {
-		for _, d := range m.dirs {
-			if err := d.failure.get(); err != nil {
-				return nil, fmt.Errorf("%w: %s may be in %s", err, tp, d.path)
-			}
-		}
-		return nil, fmt.Errorf("%w: %s", ErrNotFound, tp)
+		return nil, m.whyAbsent(tp)
 	}
 	return m.create(tp, id)
 }
 
 func (m *Manager) create(tp kafka.TopicPartition, id kafka.TopicID) (*Log, error) {
-	d, err := m.roomiest()
+	d, err := m.placeFor(tp)
 	if err != nil {
 		return nil, err
 	}
@@ -252,6 +261,7 @@ func (m *Manager) createIn(d *logDir, tp kafka.TopicPartition, id kafka.TopicID)
 	}
 	m.mu.Lock()
 	m.logs[tp] = managed{log: l, dir: d}
+	m.noLongerMissingLocked(tp)
 	m.mu.Unlock()
 	return l, nil
 }
@@ -262,6 +272,9 @@ func (m *Manager) roomiest() (*logDir, error) {
 	m.mu.RLock()
 	for _, e := range m.logs {
 		counts[e.dir]++
+	}
+	for _, u := range m.unopened {
+		counts[u.dir]++
 	}
 	m.mu.RUnlock()
 	live := m.live()
@@ -285,7 +298,7 @@ func (m *Manager) live() []*logDir {
 func (m *Manager) openOptions(d *logDir, tp kafka.TopicPartition) OpenOptions {
 	return OpenOptions{
 		FS: m.o.FS, Dir: path.Join(d.path, tp.String()), TopicPartition: tp, Options: m.o.TopicOptions(tp.Topic),
-		Codecs: m.o.Codecs, StartOffset: -1, expiration: &m.expiration,
+		Codecs: m.o.Codecs, StartOffset: -1, ProducerIDExpiration: m.o.ProducerIDExpiration,
 		VerifyTransactions: m.o.VerifyTransactions, Logger: m.o.Logger,
 		OnFailure:         func(err error) { d.announce(m, err) },
 		OnRoll:            d.noteRoll,
@@ -309,78 +322,6 @@ func awayName(tp kafka.TopicPartition, why string) string {
 	rand.Read(id[:])
 	suffix := fmt.Sprintf("-%d.%s-%s", tp.Partition, hex.EncodeToString(id[:]), why)
 	return tp.Topic[:min(len(tp.Topic), maxName-len(suffix))] + suffix
-}
-
-// Delete removes the log of a partition: its directory is renamed at once and
-// removed later. ErrNotFound if there is none.
-func (m *Manager) Delete(tp kafka.TopicPartition, reason string) error {
-	d, name, err := m.moveAway(tp, "delete")
-	if err != nil {
-		return err
-	}
-	m.o.Logger.Info("log deleted", "partition", tp.String(), "why", reason, "renamed", name)
-	d.buryLater(name, time.Now().Add(time.Duration(m.deleteDelay.Load())))
-	m.dropCache(name)
-	return nil
-}
-
-// dropCache gives back the memory that caches the segments in a deleted log's
-// directory, long before the files go. It does what it can: without it the memory
-// comes back with the files.
-func (m *Manager) dropCache(dir string) {
-	names, err := m.o.FS.List(dir)
-	if err != nil {
-		return
-	}
-	for _, name := range names {
-		if path.Ext(name) != logSuffix {
-			continue
-		}
-		if f, err := m.o.FS.Open(path.Join(dir, name)); err == nil {
-			vfs.DropCache(f)
-			_ = f.Close() // read only
-		}
-	}
-}
-
-// SetAside takes the log of a partition out of use and keeps its files, under a
-// name that ends in -stray, until an operator deletes them. ErrNotFound if there
-// is none.
-func (m *Manager) SetAside(tp kafka.TopicPartition, reason string) error {
-	_, name, err := m.moveAway(tp, "stray")
-	if err == nil {
-		m.o.Logger.Warn("log set aside; its files are kept until somebody deletes them", "partition", tp.String(), "why", reason, "renamed", name)
-	}
-	return err
-}
-
-// moveAway closes a log and renames its directory.
-func (m *Manager) moveAway(tp kafka.TopicPartition, why string) (*logDir, string, error) {
-	m.creating.Lock()
-	defer m.creating.Unlock()
-	m.mu.Lock()
-	e, ok := m.logs[tp]
-	delete(m.logs, tp)
-	m.mu.Unlock()
-	if !ok {
-		return nil, "", fmt.Errorf("%w: %s", ErrNotFound, tp)
-	}
-	name := path.Join(e.dir.path, awayName(tp, why))
-	return e.dir, name, e.dir.unlessDown(func() error { return m.rename(e, name) })
-}
-
-// rename closes a log and renames its directory.
-func (m *Manager) rename(e managed, name string) error {
-	if err := e.log.Abandon(); err != nil {
-		return err
-	}
-	if err := m.o.FS.Rename(e.log.Dir(), name); err != nil {
-		return e.dir.fail(m, err)
-	}
-	if err := m.o.FS.SyncDir(e.dir.path); err != nil {
-		return e.dir.fail(m, err)
-	}
-	return nil
 }
 
 // DirStatus describes a log directory.
@@ -429,6 +370,7 @@ func (m *Manager) Dirs() []DirStatus {
 // Run must have ended. It returns the errors of the directories that could not be
 // left clean; those already offline have told theirs.
 func (m *Manager) Close() error {
+	m.endOpening()
 	errs := make([]error, len(m.dirs))
 	var wg sync.WaitGroup
 	for i, d := range m.dirs {
@@ -457,18 +399,25 @@ func (m *Manager) ConfirmCrash() error {
 	return errors.Join(errs...)
 }
 
-// OpenManager locks the directories, reads what they are, and loads all logs. A
-// directory that can't be read is offline; if all are, that is the error. What
-// the operator must put right is an error too: a directory locked by another
-// process, contradicting meta.properties, a strange directory, one partition in
-// two places.
+// OpenManager locks the directories, reads what they are, and opens all logs, or
+// begins to (ManagerOptions.Background). A directory that can't be read is
+// offline; if all are, that is the error. What the operator must put right is an
+// error too: a directory locked by another process, contradicting
+// meta.properties, a strange directory, one partition in two places.
 func OpenManager(ctx context.Context, o ManagerOptions) (*Manager, error) {
-	m := &Manager{o: o.withDefaults(), files: &fileCache{limit: o.MaxOpenFiles}, logs: map[kafka.TopicPartition]managed{}}
+	m := &Manager{
+		o: o.withDefaults(), files: &fileCache{limit: o.MaxOpenFiles},
+		logs: map[kafka.TopicPartition]managed{}, futures: map[kafka.TopicPartition]managed{}, unopened: map[kafka.TopicPartition]*unopened{},
+		preferred: map[kafka.TopicPartition]*logDir{}, onOpen: func(kafka.TopicPartition) {},
+		opened: make(chan struct{}), stopOpen: func() {},
+	}
 	m.compaction = newCompaction(o.Cleaner)
-	m.Reconfigure(m.o.ProducerIDExpiration, m.o.DirDeleteDelay)
 	if err := m.open(ctx); err != nil {
-		for _, l := range m.logs {
-			err = errors.Join(err, l.log.Abandon())
+		m.endOpening()
+		for _, all := range []map[kafka.TopicPartition]managed{m.logs, m.futures} {
+			for _, l := range all {
+				err = errors.Join(err, l.log.Abandon())
+			}
 		}
 		for _, d := range m.dirs {
 			d.unlock()

@@ -64,8 +64,8 @@ func TestManagerLife(t *testing.T) {
 	if _, err := m.GetOrCreate(part(0), kafka.NewTopicID(), false); !errors.Is(err, ErrTopicIDMismatch) {
 		t.Errorf("another topic id: %v", err)
 	}
-	if _, err := m.GetOrCreate(part(9), id, false); !errors.Is(err, ErrNotFound) {
-		t.Errorf("a log that should be there: %v", err)
+	if _, err := m.GetOrCreate(part(9), id, false); !errors.Is(err, ErrMissing) {
+		t.Errorf("a log that should be in a directory that is new: %v", err)
 	}
 	l, _ := m.Get(part(1))
 	must(t, l.IncrementStartOffset(1))
@@ -78,6 +78,12 @@ func TestManagerLife(t *testing.T) {
 	l, _ = m.Get(part(1))
 	if l.StartOffset() != 1 || l.EndOffset() != 2 || l.HighWatermark() != 2 || l.TopicID() != id {
 		t.Errorf("offsets %d, %d, %d after a clean stop", l.StartOffset(), l.EndOffset(), l.HighWatermark())
+	}
+	if _, err := m.GetOrCreate(part(9), id, false); !errors.Is(err, ErrMissing) {
+		t.Errorf("the missing log was forgotten: %v", err)
+	}
+	if _, err := m.GetOrCreate(part(8), id, false); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a log that never was: %v", err)
 	}
 	must(t, m.Delete(part(1), "test"))
 	again, err := m.GetOrCreate(part(1), kafka.NewTopicID(), true)
@@ -152,8 +158,8 @@ func TestManagerRefuses(t *testing.T) {
 			must(t, fs.MkdirAll("/a/"+name))
 		}
 		m := mustManager(t, fs, nil)
-		if n := m.Dirs()[0].Logs; n != 0 || len(m.dirs[0].graves) != 1 {
-			t.Errorf("%d logs and %d to delete, want 0 and 1", n, len(m.dirs[0].graves))
+		if _, ok := m.Future(part(3)); !ok || len(m.logs) != 0 || len(m.dirs[0].graves) != 1 {
+			t.Errorf("%d logs and %d to delete, want 0 and 1, and a copy: %v", len(m.logs), len(m.dirs[0].graves), ok)
 		}
 		must(t, m.Close())
 	})

@@ -155,6 +155,8 @@ type OpenOptions struct {
 	SaveRecoveryPoint func(l *Log) error
 	// OnRecovery is told how much of the unsynced part has been read, in bytes.
 	OnRecovery func(done, total int64)
+	// Interrupted ends a recovery with the error that it returns; nil: nothing does.
+	Interrupted func() error
 
 	// room tells when clients are refused, and clock what stalls; both are a
 	// directory's. nil: the log's own, which refuse nobody and find nothing.
@@ -162,9 +164,6 @@ type OpenOptions struct {
 	clock *atomic.Int64
 	// files bounds the descriptors of several logs; nil: no bound.
 	files *fileCache
-	// expiration is ProducerIDExpiration of all logs of a manager, in nanoseconds,
-	// which may change; nil: the log's own.
-	expiration *atomic.Int64
 	// offline is shared by the logs of one directory; nil: the log's own.
 	offline *failure
 }

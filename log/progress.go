@@ -59,6 +59,13 @@ func newRecovery(m *Manager, d *logDir, points map[kafka.TopicPartition]int64) *
 	}
 }
 
+// begin tells that there is something to do.
+func (r *recovery) begin() {
+	if r.m.o.OnProgress != nil && len(r.d.found) > 0 {
+		r.m.o.OnProgress(Progress{Dir: r.d.path, LogsTotal: len(r.d.found)})
+	}
+}
+
 // loaded notes a log that is done.
 func (r *recovery) loaded(tp kafka.TopicPartition) { r.tell(tp, 0, 0, true) }
 
@@ -127,6 +134,9 @@ func (r *recovery) report(ctx context.Context) {
 		}
 		r.mu.Lock()
 		p := r.progressLocked()
+		if r.m.o.OnProgress != nil {
+			r.m.o.OnProgress(p)
+		}
 		r.mu.Unlock()
 		r.m.o.Logger.Info("logs are being recovered", "dir", p.Dir, "logs", p.LogsDone, "of", p.LogsTotal,
 			"percent", int(p.Share*100), "left", p.Left.String())

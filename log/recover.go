@@ -273,6 +273,11 @@ func (l *Log) scanSegment(ld *loading, s *segment) (good int64, err error) {
 		if l.o.OnRecovery != nil {
 			l.o.OnRecovery(ld.done, ld.total)
 		}
+		if l.o.Interrupted != nil {
+			if err := l.o.Interrupted(); err != nil {
+				return 0, err
+			}
+		}
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"barnabas/internal/kafka"
 )
 
 // A stopwatch tells since which tick of a clock an operation is under way. One
@@ -56,13 +58,15 @@ func (m *Manager) findStalled(d *logDir) string {
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for tp, e := range m.logs {
-		switch {
-		case e.dir != d:
-		case e.log.writing.stalled(now):
-			return "appending to " + tp.String()
-		case e.log.syncing.stalled(now):
-			return "syncing " + tp.String()
+	for _, all := range []map[kafka.TopicPartition]managed{m.logs, m.futures} {
+		for tp, e := range all {
+			switch {
+			case e.dir != d:
+			case e.log.writing.stalled(now):
+				return "appending to " + tp.String()
+			case e.log.syncing.stalled(now):
+				return "syncing " + tp.String()
+			}
 		}
 	}
 	return ""

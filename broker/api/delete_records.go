@@ -21,6 +21,8 @@ type Records interface {
 	Producers(tp kafka.TopicPartition) ([]log.ProducerState, error)
 	// LogDirs describes the log directories, with those replicas that want names.
 	LogDirs(want func(kafka.TopicPartition) bool) []replica.LogDir
+	// MoveLog begins to move a log to another log directory.
+	MoveLog(tp kafka.TopicPartition, dir string) error
 }
 
 var _ Records = (*replica.Manager)(nil)

@@ -28,7 +28,7 @@ func (a *API) describeLogDirs(_ context.Context, _ *Call, req *kmsg.DescribeLogD
 			}
 			t := &out.Topics[len(out.Topics)-1]
 			p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
-			p.Partition, p.Size, p.OffsetLag = r.TP.Partition, r.Size, r.Lag
+			p.Partition, p.Size, p.OffsetLag, p.IsFuture = r.TP.Partition, r.Size, r.Lag, r.Future
 			t.Partitions = append(t.Partitions, p)
 		}
 		resp.Dirs = append(resp.Dirs, out)

@@ -35,6 +35,7 @@ func table() []entry {
 		{protocol.KeyOffsetForLeaderEpoch, 0, 4, adapt(kmsg.NewPtrOffsetForLeaderEpochRequest, (*API).offsetForLeaderEpoch)},
 		{protocol.KeyDescribeConfigs, 0, 4, adapt(kmsg.NewPtrDescribeConfigsRequest, (*API).describeConfigs)},
 		{protocol.KeyAlterConfigs, 0, 2, adapt(kmsg.NewPtrAlterConfigsRequest, (*API).alterConfigs)},
+		{protocol.KeyAlterReplicaLogDirs, 0, 2, adapt(kmsg.NewPtrAlterReplicaLogDirsRequest, (*API).alterReplicaLogDirs)},
 		{protocol.KeyDescribeLogDirs, 0, 4, adapt(kmsg.NewPtrDescribeLogDirsRequest, (*API).describeLogDirs)},
 		{protocol.KeyCreatePartitions, 0, 3, adapt(kmsg.NewPtrCreatePartitionsRequest, (*API).createPartitions)},
 		{protocol.KeyDeleteGroups, 0, 2, adapt(kmsg.NewPtrDeleteGroupsRequest, (*API).deleteGroups)},

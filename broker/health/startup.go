@@ -27,22 +27,25 @@ type Startup struct {
 	stage    string
 	since    time.Time // of the stage
 	moved    time.Time // when recovery was last heard of
-	dirs     map[string]*recovery
+	dirs     map[string]*Recovery
 	took     time.Duration // of the start; 0 before its end
 	stopping bool
 	failure  error
 }
 
-// recovery is how far a log directory is.
-type recovery struct {
-	done, total int     // logs
-	part        float64 // of one that is being read
-	best        float64 // of all, never going back
+// Recovery is how far a log directory is.
+type Recovery struct {
+	// Done of Total logs are open.
+	Done, Total int
+	// Share is how much of it is done, 0 to 1, and Left how long the rest will take;
+	// 0 while nobody knows.
+	Share float64
+	Left  time.Duration
 }
 
 func newStartup() *Startup {
 	now := time.Now()
-	return &Startup{begun: now, since: now, moved: now, stage: "beginning", dirs: map[string]*recovery{}}
+	return &Startup{begun: now, since: now, moved: now, stage: "beginning", dirs: map[string]*Recovery{}}
 }
 
 // Stage begins a stage of the start, such as "recovering logs".
@@ -52,24 +55,33 @@ func (s *Startup) Stage(name string) {
 	s.stage, s.since, s.moved = name, time.Now(), time.Now()
 }
 
-// Recovered tells how far a log directory is: logs done and in all, and bytes of
-// one log that is being read (0, 0 if none is).
-func (s *Startup) Recovered(dir string, done, total int, bytesDone, bytesTotal int64) {
+// Recovered tells how far a log directory is.
+func (s *Startup) Recovered(dir string, r Recovery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.moved = time.Now()
-	r := s.dirs[dir]
-	if r == nil {
-		r = &recovery{}
-		s.dirs[dir] = r
+	s.dirs[dir] = &r
+}
+
+// Recovery says in words how far the recovery of logs is; "" if it is over.
+func (s *Startup) Recovery() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.recoveryLocked()
+}
+
+func (s *Startup) recoveryLocked() string {
+	// The directories are read side by side: the slowest decides.
+	slowest := Recovery{Share: 1}
+	for _, r := range s.dirs {
+		if r.Done < r.Total && r.Share <= slowest.Share {
+			slowest = *r
+		}
 	}
-	r.done, r.total, r.part = max(r.done, done), total, 0
-	if bytesTotal > 0 {
-		r.part = min(float64(bytesDone)/float64(bytesTotal), 1)
+	if slowest.Total == 0 {
+		return ""
 	}
-	if total > 0 {
-		r.best = min(max(r.best, (float64(r.done)+r.part)/float64(total)), 1)
-	}
+	return fmt.Sprintf("%.0f %%%s", slowest.Share*100, left(slowest.Left))
 }
 
 // Started says that the broker is registered and serves.
@@ -125,10 +137,10 @@ func (s *Startup) describe(now time.Time) (Finding, string) {
 	f := s.findingLocked(now)
 	var b strings.Builder
 	b.WriteString(oneLine(f.Says) + "\n")
-	if s.took == 0 {
+	if s.took == 0 || s.recoveryLocked() != "" {
 		for _, dir := range slices.Sorted(maps.Keys(s.dirs)) {
 			r := s.dirs[dir]
-			fmt.Fprintf(&b, "%s  %d of %d logs, %.0f %%%s\n", dir, r.done, r.total, r.best*100, s.left(now, r.best))
+			fmt.Fprintf(&b, "%s  %d of %d logs, %.0f %%%s\n", dir, r.Done, r.Total, r.Share*100, left(r.Left))
 		}
 	}
 	return f, b.String()
@@ -140,36 +152,25 @@ func (s *Startup) findingLocked(now time.Time) Finding {
 		return Bad("failed: %v", s.failure)
 	case s.stopping:
 		return Good("stopping")
+	}
+	recovery := s.recoveryLocked()
+	switch still := now.Sub(s.moved); {
+	case s.took > 0 && recovery != "":
+		return Good("started, in %v; recovering logs, %s", round(s.took), recovery)
 	case s.took > 0:
 		return Good("started, in %v", round(s.took))
-	case len(s.dirs) == 0 || s.recovered():
+	case recovery == "":
 		return Good("starting: %s for %v", s.stage, round(now.Sub(s.since)))
+	case still > recoveryStuckAfter:
+		return Bad("starting: recovering logs stands still at %s for %v", recovery, round(still))
 	}
-	// The directories are read side by side: the slowest decides.
-	slowest := 1.0
-	for _, r := range s.dirs {
-		slowest = min(slowest, r.best)
-	}
-	if still := now.Sub(s.moved); still > recoveryStuckAfter {
-		return Bad("starting: %s stands still at %.0f %% for %v", s.stage, slowest*100, round(still))
-	}
-	return Good("starting: %s, %.0f %%%s", s.stage, slowest*100, s.left(now, slowest))
+	return Good("starting: %s, recovering logs, %s", s.stage, recovery)
 }
 
-func (s *Startup) recovered() bool {
-	for _, r := range s.dirs {
-		if r.done < r.total {
-			return false
-		}
-	}
-	return true
-}
-
-// left tells how long recovery will still take, if it goes on as until now.
-func (s *Startup) left(now time.Time, share float64) string {
-	took := now.Sub(s.since)
-	if share < 0.01 || share >= 1 || took < time.Second {
+// left tells how long something will still take.
+func left(d time.Duration) string {
+	if d <= 0 {
 		return ""
 	}
-	return fmt.Sprintf(", about %v left", time.Duration(float64(took)*(1-share)/share).Round(time.Second))
+	return fmt.Sprintf(", about %v left", d.Round(time.Second))
 }

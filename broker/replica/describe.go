@@ -48,8 +48,11 @@ type LogDirReplica struct {
 	TP   kafka.TopicPartition
 	Size int64
 	// Lag is how far the log's end is behind the high watermark; -1 if this
-	// broker does not have the partition.
+	// broker does not have the partition. That of a copy is how far it is behind
+	// the log.
 	Lag int64
+	// Future: it is a copy that is to take the place of the log.
+	Future bool
 }
 
 // LogDirs describes the log directories with those replicas that want names;
@@ -79,7 +82,13 @@ func (m *Manager) replicasIn(dir string, want func(kafka.TopicPartition) bool) [
 			continue
 		}
 		r := LogDirReplica{TP: tp, Size: l.Size(), Lag: -1}
-		if m.Partition(tp) != nil {
+		future, _ := m.logs.Future(tp)
+		cur, ok := m.logs.Get(tp)
+		switch r.Future = l == future; {
+		case r.Future && ok:
+			r.Lag = max(cur.EndOffset()-l.EndOffset(), 0)
+		case r.Future:
+		case m.Partition(tp) != nil:
 			r.Lag = max(l.HighWatermark()-l.EndOffset(), 0)
 		}
 		out = append(out, r)

@@ -141,7 +141,9 @@ func (p *Partition) proposeLocked(isr []kafka.BrokerID, reason string) *Proposal
 // laggards returns the proposal to put members out that have not caught up for
 // too long, if there are any.
 func (p *Partition) laggards(now time.Time) *Proposal {
-	p.mu.Lock()
+	if !p.lockSoon() {
+		return nil
+	}
 	defer p.mu.Unlock()
 	if _, err := p.leaderLocked(); err != nil || p.proposed != nil {
 		return nil

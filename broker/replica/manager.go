@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -34,6 +35,14 @@ type Options struct {
 	// OnFollow is told, outside any lock, what a partition is to be copied from,
 	// on, or that it is not any more. It may be told the same again.
 	OnFollow func(f Following, on bool)
+	// OnOffline is told, outside any lock, that what Unavailable answers may have
+	// changed. It must not wait. Nil: nobody cares.
+	OnOffline func()
+	// MoveThreads is how many logs are moved between directories at a time; default
+	// 1. MoveRate bounds the bytes per second of all of them; math.MaxInt64 does not,
+	// nor does nil.
+	MoveThreads int
+	MoveRate    func() int64
 	// LagMax is how long a member of the ISR may not have caught up
 	// (replica.lag.time.max.ms). Default 30 s.
 	LagMax time.Duration
@@ -59,6 +68,7 @@ type Manager struct {
 	onLeadership func(kafka.TopicPartition, bool, kafka.LeaderEpoch)
 	propose      func(*Proposal)
 	onFollow     func(Following, bool)
+	onOffline    func()
 	lagMax       time.Duration
 	workers      int
 	logger       *slog.Logger
@@ -79,6 +89,7 @@ type Manager struct {
 	gone       Traffic // of partitions that were removed
 
 	queue queue
+	moves moves
 }
 
 // NewManager makes a manager without partitions that leads nothing until
@@ -86,7 +97,7 @@ type Manager struct {
 func NewManager(o Options) *Manager {
 	m := &Manager{
 		self: o.Self, logs: o.Logs, topicOptions: o.Topic, onLeadership: o.OnLeadership, workers: o.Workers, logger: o.Logger,
-		propose: o.Propose, onFollow: o.OnFollow, lagMax: o.LagMax, flushWhenAlone: o.FlushWhenAlone, rackAware: o.RackAware,
+		propose: o.Propose, onFollow: o.OnFollow, onOffline: o.OnOffline, lagMax: o.LagMax, flushWhenAlone: o.FlushWhenAlone, rackAware: o.RackAware,
 		produces:   purgatory.New[kafka.TopicPartition](),
 		fetches:    purgatory.New[kafka.TopicPartition](),
 		partitions: map[kafka.TopicPartition]*Partition{},
@@ -107,7 +118,12 @@ func NewManager(o Options) *Manager {
 		m.lagMax = 30 * time.Second
 	}
 	m.registration.Store(unregistered)
+	if m.onOffline == nil {
+		m.onOffline = func() {}
+	}
 	m.queue.init()
+	m.moves.init(o.MoveThreads, o.MoveRate)
+	m.logs.OnOpen(func(tp kafka.TopicPartition) { m.queue.again([]kafka.TopicPartition{tp}) })
 	m.syncs.init()
 	return m
 }
@@ -260,7 +276,7 @@ func (m *Manager) AwaitLeading(ctx context.Context, tps []kafka.TopicPartition) 
 }
 
 // AwaitLed is AwaitLeading for all partitions that the newest image says this
-// broker leads.
+// broker leads, without those that are still being checked after the start.
 func (m *Manager) AwaitLed(ctx context.Context) error {
 	im := m.queue.newest()
 	if im == nil {
@@ -269,8 +285,9 @@ func (m *Manager) AwaitLed(ctx context.Context) error {
 	var mine []kafka.TopicPartition
 	for t := range im.Topics() {
 		for i, p := range t.Partitions {
-			if p != nil && p.Leader == m.self {
-				mine = append(mine, kafka.TopicPartition{Topic: t.Name, Partition: int32(i)})
+			tp := kafka.TopicPartition{Topic: t.Name, Partition: int32(i)}
+			if p != nil && p.Leader == m.self && !errors.Is(m.logs.Absent(tp), log.ErrOpening) {
+				mine = append(mine, tp)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -25,6 +26,9 @@ type State struct {
 	Zxid int64
 	// MinISR is the topic's min.insync.replicas.
 	MinISR int
+	// Assigned: a reassignment brought this replica here after the present
+	// registration, so that no earlier life of this broker had it.
+	Assigned bool
 }
 
 // effectiveMinISR is never above the number of replicas.
@@ -69,14 +73,32 @@ type Partition struct {
 	epochStart int64
 	// announced: the coordinators were told that this broker leads.
 	announced bool
-	// doomed: somebody asked for the deletion of the topic.
-	doomed bool
 	// traffic is what the partition has taken in; what it has sent stays 0.
 	traffic Traffic
 
 	// Bytes of records sent to consumers, to followers, and of the latter to
 	// replicas that a reassignment brings.
 	sent, copied, moved atomic.Int64
+	// doomed: somebody asked for the deletion of the topic.
+	doomed atomic.Bool
+	// seen is log, failure and state for those who must not wait for mu: it is held
+	// over a write that may never end.
+	seen atomic.Pointer[seen]
+	// counted is the traffic at the last look.
+	counted atomic.Pointer[Traffic]
+}
+
+// seen is what a partition was after its last change.
+type seen struct {
+	log     *log.Log
+	failure error
+	state   State
+}
+
+// setLocked changes what the partition is.
+func (p *Partition) setLocked(l *log.Log, failure error, s State) {
+	p.log, p.failure, p.state = l, failure, s
+	p.seen.Store(&seen{l, failure, s})
 }
 
 // leaderLocked returns the log if this broker may act as leader now.
@@ -87,6 +109,9 @@ func (p *Partition) leaderLocked() (*log.Log, error) {
 			leader = kafka.NoBroker
 		}
 		return nil, &NotLeaderError{Leader: leader, Epoch: p.state.LeaderEpoch}
+	}
+	if p.log == nil && errors.Is(p.failure, log.ErrOpening) { // soon
+		return nil, &NotLeaderError{Leader: kafka.NoBroker, Epoch: p.state.LeaderEpoch}
 	}
 	if p.log == nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrOffline, p.tp, p.failure)
@@ -109,10 +134,15 @@ func (p *Partition) checkEpochLocked(sender kafka.LeaderEpoch) error {
 // become moves the partition to a state. l is its log. It returns whether this
 // broker may lead now, and whether the coordinators must be told so.
 func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
-	p.mu.Lock()
+	if !p.lockUnlessReplaced() {
+		return false, false, errReplaced
+	}
 	defer p.mu.Unlock()
 	if p.state.TopicID == s.TopicID && s.LeaderEpoch < p.state.LeaderEpoch {
 		return false, false, nil // an older state that a worker came late with
+	}
+	if now, ok := p.m.logs.Get(p.tp); ok {
+		l = now // it was moved to another directory meanwhile
 	}
 	leading := s.Leader == p.m.self && s.Zxid > p.m.registration.Load()
 	fresh := p.log != l || p.state.LeaderEpoch != s.LeaderEpoch || p.leading != leading || p.state.TopicID != s.TopicID
@@ -128,7 +158,8 @@ func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
 	if fresh || s.PartitionEpoch != p.state.PartitionEpoch {
 		p.proposed = nil // else the same state has come again, and the controller may still take the proposal
 	}
-	p.log, p.failure, p.state, p.leading = l, nil, s, leading
+	p.setLocked(l, nil, s)
+	p.leading = leading
 	if leading {
 		p.rememberLocked(fresh, time.Now())
 		p.advanceLocked()
@@ -145,11 +176,21 @@ func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
 	return leading, tell, nil
 }
 
-// fail records why the partition has no log.
-func (p *Partition) fail(s State, err error) {
-	p.mu.Lock()
+// fail records why the partition has no log. It reports whether the coordinators
+// must be told that this broker does not serve it any more.
+func (p *Partition) fail(s State, err error) (tell bool) {
+	if !p.lockUnlessReplaced() {
+		return false
+	}
 	defer p.mu.Unlock()
-	p.log, p.failure, p.state, p.leading, p.remotes, p.proposed = nil, err, s, s.Leader == p.m.self, nil, nil
+	p.setLocked(nil, err, s)
+	return p.failedLocked()
+}
+
+func (p *Partition) failedLocked() (tell bool) {
+	tell = p.announced
+	p.leading, p.remotes, p.proposed, p.announced = p.state.Leader == p.m.self, nil, nil, false
+	return tell
 }
 
 // Appended is what an append brought.

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -90,6 +91,14 @@ type EpochEnd struct {
 // ErrUnknownEpoch, ErrUnknownPartition, ErrInconsistentTopicID, ErrOffline,
 // log.ErrOffsetOutOfRange and those of reading.
 func (m *Manager) Read(a *ReadArgs) (Data, error) {
+	d, err := m.read(a)
+	if errors.Is(err, log.ErrClosed) { // the log was moved to another directory under the read
+		d, err = m.read(a)
+	}
+	return d, err
+}
+
+func (m *Manager) read(a *ReadArgs) (Data, error) {
 	p := m.Partition(a.TP)
 	if p == nil {
 		return Data{}, m.absent(a.TP)

@@ -111,6 +111,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { m.watchLag(ctx) })
+	wg.Go(func() { m.moveLogs(ctx) })
 	wg.Go(func() { m.syncAlone(ctx) })
 	for range m.workers {
 		wg.Go(func() {
@@ -173,7 +174,7 @@ func (m *Manager) move(tp kafka.TopicPartition, im *cluster.Image) {
 		want = t.Partition(tp.Partition)
 	}
 	if p != nil && (want == nil || p.topicID() != t.ID) {
-		m.remove(p, "the topic was deleted", p.isDoomed())
+		m.remove(p, "the topic was deleted", p.doomed.Load())
 		p = nil
 	}
 	if want != nil && !want.HasState {
@@ -189,11 +190,11 @@ func (m *Manager) move(tp kafka.TopicPartition, im *cluster.Image) {
 	}
 	s := State{
 		TopicID: t.ID, Replicas: want.Replicas, Adding: want.Adding, Removing: want.Removing, ISR: want.ISR, Leader: want.Leader, LeaderEpoch: want.LeaderEpoch,
-		PartitionEpoch: want.PartitionEpoch, Zxid: want.Zxid,
+		PartitionEpoch: want.PartitionEpoch, Zxid: want.Zxid, Assigned: m.assigned(t, want),
 	}
 	var o log.Options
 	s.MinISR, o = m.topicOptions(t.Config)
-	if err := m.Become(tp, s, o); err != nil {
+	if err := m.Become(tp, s, o); err != nil && !errors.Is(err, log.ErrOpening) {
 		m.logger.Error("partition is not available here", "partition", tp.String(), "leader_epoch", int32(s.LeaderEpoch), "error", err)
 		if errors.Is(err, log.ErrNoRoom) { // it may pass
 			time.AfterFunc(time.Second, func() { m.queue.again([]kafka.TopicPartition{tp}) })
@@ -214,42 +215,63 @@ func (m *Manager) Become(tp kafka.TopicPartition, s State, o log.Options) error 
 	}
 	l, err := m.open(tp, &s)
 	if err != nil {
-		p.fail(s, err)
-		m.wake(tp)
+		m.failed(p, s, err)
 		return fmt.Errorf("replica: opening %s: %w", tp, err)
 	}
 	l.SetOptions(o)
 	leading, tell, err := p.become(s, l)
+	if errors.Is(err, errReplaced) {
+		m.queue.again([]kafka.TopicPartition{tp})
+		return nil
+	}
 	if err != nil {
-		p.fail(s, err)
+		m.failed(p, s, err)
+		return err
 	}
 	if tell {
 		m.logger.Debug("partition moved", "partition", tp.String(), "topic_id", s.TopicID.String(), "leader", int32(s.Leader), "leader_epoch", int32(s.LeaderEpoch), "leads", leading, "isr", s.ISR)
 		m.onLeadership(tp, leading, s.LeaderEpoch)
 	}
-	follow := s.Leader != m.self && s.Leader != kafka.NoBroker && err == nil
+	follow := s.Leader != m.self && s.Leader != kafka.NoBroker
 	m.onFollow(Following{TP: tp, TopicID: s.TopicID, Leader: s.Leader, Epoch: s.LeaderEpoch}, follow)
 	m.wake(tp)
-	return err
+	m.onOffline()
+	if _, ok := m.logs.Future(tp); ok {
+		m.moves.put(tp)
+	}
+	return nil
+}
+
+// failed leaves a partition without a log.
+func (m *Manager) failed(p *Partition, s State, err error) {
+	if p.fail(s, err) {
+		m.onLeadership(p.tp, false, s.LeaderEpoch)
+	}
+	m.onFollow(Following{TP: p.tp}, false)
+	m.wake(p.tp)
+	m.onOffline()
 }
 
 // open returns the partition's log. One that belonged to an earlier topic of
-// this name is set aside first: nobody here saw that its deletion was asked for. One that should be there and is not is made anew,
-// empty, unless it may be in a directory that is offline: then nothing is made,
-// so that what is there comes back with the directory.
+// this name is set aside first: nobody here saw that its deletion was asked for.
+// One that should be there and is not is not made anew where it may come back with
+// its directory (docs/coordination.md §7).
 func (m *Manager) open(tp kafka.TopicPartition, s *State) (*log.Log, error) {
-	isNew := s.LeaderEpoch == 0 || !slices.Contains(s.ISR, m.self)
-	l, err := m.logs.GetOrCreate(tp, s.TopicID, isNew)
+	l, err := m.logs.GetOrCreate(tp, s.TopicID, m.isNew(s))
 	if errors.Is(err, log.ErrTopicIDMismatch) {
 		if err := m.logs.SetAside(tp, "it belongs to an earlier topic of this name"); err != nil {
 			return nil, err
 		}
 		l, err = m.logs.GetOrCreate(tp, s.TopicID, true)
 	}
-	if errors.Is(err, log.ErrNotFound) {
+	inSync := slices.Contains(s.ISR, m.self)
+	switch {
+	case errors.Is(err, log.ErrNotFound) && inSync:
 		m.logger.Error("an in-sync replica has no log; starting it empty: records that only this broker had are lost",
 			"partition", tp.String(), "leader_epoch", int32(s.LeaderEpoch), "isr", s.ISR)
-		l, err = m.logs.GetOrCreate(tp, s.TopicID, true)
+		return m.logs.GetOrCreate(tp, s.TopicID, true)
+	case errors.Is(err, log.ErrNotFound), errors.Is(err, log.ErrMissing) && !inSync: // copied from the leader
+		return m.logs.GetOrCreate(tp, s.TopicID, true)
 	}
 	return l, err
 }
@@ -258,25 +280,21 @@ func (m *Manager) open(tp kafka.TopicPartition, s *State) (*log.Log, error) {
 func (m *Manager) markDoomed(topic string, id kafka.TopicID) {
 	for _, p := range m.all() {
 		if p.tp.Topic == topic {
-			p.mu.Lock()
-			p.doomed = p.state.TopicID == id
-			p.mu.Unlock()
+			p.doomed.Store(p.topicID() == id)
 		}
 	}
-}
-
-func (p *Partition) isDoomed() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.doomed
 }
 
 // remove stops serving a partition. Its files go if that was asked for; else they
 // are set aside.
 func (m *Manager) remove(p *Partition, why string, asked bool) {
-	p.mu.Lock() // after an append under way
+	if !p.lockUnlessReplaced() { // after an append under way
+		m.queue.again([]kafka.TopicPartition{p.tp})
+		return
+	}
 	epoch := p.state.LeaderEpoch
-	p.log, p.leading, p.failure = nil, false, ErrUnknownPartition
+	p.setLocked(nil, ErrUnknownPartition, p.state)
+	p.leading = false
 	p.mu.Unlock()
 	m.mu.Lock()
 	delete(m.partitions, p.tp)
@@ -308,8 +326,9 @@ func (m *Manager) removeLate(tp kafka.TopicPartition, id kafka.TopicID, now *clu
 	}
 }
 
-func (p *Partition) topicID() kafka.TopicID {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.state.TopicID
+func (p *Partition) topicID() (id kafka.TopicID) {
+	if s := p.seen.Load(); s != nil {
+		id = s.state.TopicID
+	}
+	return id
 }

@@ -16,6 +16,7 @@ import (
 	"barnabas/internal/vfs"
 	"barnabas/log"
 	"barnabas/log/batch"
+	"barnabas/log/checkpoint"
 	"barnabas/protocol"
 )
 
@@ -26,6 +27,7 @@ var tp = kafka.TopicPartition{Topic: "t", Partition: 0}
 // start makes a manager on files in memory that is registered with czxid 100.
 func start(t *testing.T, fs vfs.FS) *Manager {
 	t.Helper()
+	usedDirectory(t, fs, "/data")
 	logs, err := log.OpenManager(t.Context(), log.ManagerOptions{
 		FS: fs, Dirs: []string{"/data"}, Defaults: log.DefaultOptions(), BootID: "boot", Logger: slog.New(slog.DiscardHandler),
 	})
@@ -43,6 +45,18 @@ func start(t *testing.T, fs vfs.FS) *Manager {
 	})
 	m.SetRegistration(100)
 	return m
+}
+
+// usedDirectory makes a log directory one that was there before.
+func usedDirectory(t *testing.T, fs vfs.FS, dir string) {
+	t.Helper()
+	err := errors.Join(fs.MkdirAll(dir), fs.SyncDir("/"))
+	if err == nil {
+		err = checkpoint.WriteMeta(fs, path.Join(dir, checkpoint.MetaPropertiesFile), checkpoint.Meta{BrokerID: self}, time.Unix(0, 0))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func leading(epoch kafka.LeaderEpoch, isr ...kafka.BrokerID) State {

@@ -29,6 +29,10 @@ func (m *Manager) Scan(ctx context.Context, tp kafka.TopicPartition, fn func(b [
 			return err
 		}
 		next, grown, err := scanPiece(l, at, end, buf, fn)
+		if now := m.Log(tp); errors.Is(err, log.ErrClosed) && now != nil && now != l { // it was moved to another directory
+			l = now
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("replica: scanning %s at offset %d: %w", tp, at, err)
 		}

@@ -110,7 +110,9 @@ type Status struct {
 }
 
 func (p *Partition) status() Status {
-	p.mu.Lock()
+	if !p.lockSoon() {
+		return p.lastStatus()
+	}
 	defer p.mu.Unlock()
 	s := Status{
 		TP: p.tp, Leading: p.state.Leader == p.m.self, Leader: p.state.Leader, LeaderEpoch: p.state.LeaderEpoch,
@@ -118,6 +120,22 @@ func (p *Partition) status() Status {
 		Failure: p.failure, Log: p.log, Traffic: p.trafficLocked(),
 	}
 	s.Usable = p.leading && p.log != nil && p.state.Zxid > p.m.registration.Load()
+	p.counted.Store(&s.Traffic)
+	return s
+}
+
+// lastStatus is what is known of a partition that is stuck.
+func (p *Partition) lastStatus() Status {
+	s := Status{TP: p.tp}
+	if t := p.counted.Load(); t != nil {
+		s.Traffic = *t
+	}
+	if was := p.seen.Load(); was != nil {
+		s.Leading, s.Leader, s.LeaderEpoch = was.state.Leader == p.m.self, was.state.Leader, was.state.LeaderEpoch
+		s.Replicas, s.ISR, s.MinISR = len(was.state.Replicas), len(was.state.ISR), was.state.effectiveMinISR()
+		s.Failure, s.Log = was.failure, was.log
+		s.Usable = s.Leading && s.Log != nil && was.state.Zxid > p.m.registration.Load()
+	}
 	return s
 }
 
@@ -134,6 +152,8 @@ type Census struct {
 	// that this broker leads, or of any.
 	Offline, OfflineLeaders int
 	Example                 error
+	// Opening are still being checked after the start.
+	Opening int
 	// Unusable are led by the newest state, which is older than the registration.
 	Unusable int
 	// Moving are still to be brought to the newest image.
@@ -154,6 +174,8 @@ func (c *Census) count(s *Status) {
 	c.Partitions++
 	switch {
 	case s.Log != nil || s.Failure == nil: // nil, nil: it is being opened for the first time
+	case errors.Is(s.Failure, log.ErrOpening):
+		c.Opening++
 	default:
 		c.Offline++
 		if s.Leading {
