@@ -8,7 +8,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"barnabas/broker/admin"
 	"barnabas/broker/api"
@@ -212,6 +211,9 @@ func (b *Broker) stop(why error) {
 		}
 	}
 	b.health.Startup().Stopping()
+	if why == nil {
+		b.handOver()
+	}
 	b.leave()
 	if b.replicas != nil { // long polls are answered, not waited for
 		b.replicas.Fetches().Close()
@@ -244,26 +246,6 @@ func (b *Broker) stop(why error) {
 	b.err = err
 	b.mu.Unlock()
 	close(b.ended)
-}
-
-// leaveWait bounds how long a stop waits for others to lead what this broker led.
-const leaveWait = time.Second
-
-// leave takes the broker out of the cluster while it still answers, so that its
-// clients are sent to the new leaders instead of into closed connections.
-func (b *Broker) leave() {
-	b.leaving()
-	b.members.Wait()
-	if b.registrar == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(b.ctx, leaveWait)
-	defer cancel()
-	if err := b.registrar.Leave(ctx); err != nil {
-		b.logger.Warn("the registration could not be removed; it ends with the session", "error", err)
-		return
-	}
-	b.metadata.WaitFor(ctx, func(im *cluster.Image) bool { return !im.CanHandOver(b.id) })
 }
 
 // run starts a part that runs until the broker stops; its own end before that

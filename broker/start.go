@@ -267,6 +267,16 @@ func (b *Broker) buildMembership() {
 		BrokerID: b.id, Client: b.zk, Metadata: b.metadata, KeepTopics: !b.o.Config.Broker.DeleteTopics, Logger: b.logger,
 		Alarmed: func(id kafka.BrokerID) bool { return b.deaths.Alarmed(id) },
 		Unclean: func() bool { return b.config.Load().Controller.UncleanElection },
+		Rebalance: func() controller.Rebalance {
+			c := &b.config.Load().Controller
+			return controller.Rebalance{Enabled: c.AutoRebalance, Interval: c.ImbalanceCheckInterval, Percentage: c.ImbalancePercentage}
+		},
+		Ends: func(ctx context.Context, id kafka.BrokerID, questions []cluster.EndQuestion) ([]cluster.LogEnd, error) {
+			if id == b.id {
+				return b.replicas.LogEnds(questions), nil
+			}
+			return forward.LogEnds(ctx, b.peers, id, questions)
+		},
 	})
 	b.events.add(b.control.OnEvent, b.control.OnState)
 	advertised := b.advertised()
@@ -306,6 +316,7 @@ func (b *Broker) buildDynamic(ctx context.Context) error {
 			b.replicas.Reconfigure()
 			b.throttles.configure(c)
 			b.logs.SetCleaner(cleanerOptions(&c.Cleaner))
+			b.control.Reconsider()
 			limits, err := connectionLimits(b.ctx, &c.Socket)
 			if err != nil {
 				b.logger.Warn("a limit of connections is left out", "error", err)
@@ -368,6 +379,7 @@ func (b *Broker) buildAPI() {
 		Replicas: b.replicas, Fetches: b.replicas.Fetches(), Offsets: b.replicas, Records: b.replicas, ProducerIDs: b.ids,
 		Groups: b.groups, Coordinators: b.finder, Controller: b.control, Reassignments: b.control, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs,
 		Confirm: b.deaths.Confirm, Throttle: b.throttles.leader,
+		Ends:          b.replicas,
 		FetchMaxBytes: c.FetchMaxBytes, FetchSessionSlots: c.FetchSessionSlots,
 	})
 }

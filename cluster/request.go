@@ -56,3 +56,46 @@ type ISRResult struct {
 	// Err is nil if the state is as was asked; its code is in its chain.
 	Err error
 }
+
+// ElectionKind says what an election may choose.
+type ElectionKind int8
+
+const (
+	// PreferredElection gives partitions back to the first of their replicas.
+	PreferredElection ElectionKind = iota
+	// UncleanElection gives partitions without a leader to one that was not in
+	// sync, even where the topic's configs do not allow it.
+	UncleanElection
+)
+
+// ElectionResult is what became of one partition of an election.
+type ElectionResult struct {
+	TP kafka.TopicPartition
+	// Leader is the one elected, if Err is nil.
+	Leader kafka.BrokerID
+	// Err has its code and Kafka's text in its chain.
+	Err error
+}
+
+// EndQuestion asks a broker where its replica of a partition ends.
+type EndQuestion struct {
+	TP      kafka.TopicPartition
+	TopicID kafka.TopicID
+	// LeaderEpoch is that of the state without a leader in which the question is
+	// asked. A broker that does not know it yet may still copy from the old leader,
+	// and answers UNKNOWN_LEADER_EPOCH.
+	LeaderEpoch kafka.LeaderEpoch
+}
+
+// LogEnd is where a replica ends.
+type LogEnd struct {
+	// Epoch is the last that the log knows, NoLeaderEpoch if none; End the offset
+	// after its last record.
+	Epoch kafka.LeaderEpoch
+	End   int64
+	// Committed is the largest high watermark that this replica heard of, from its
+	// leaders too: what lies below was acknowledged.
+	Committed int64
+	// Err is nil if the rest is known; its code is in its chain.
+	Err error
+}

@@ -52,9 +52,20 @@ type Options struct {
 	// Alarmed tells of a broker that the log declared dead by evidence whether its
 	// session may still be alive. Default: never.
 	Alarmed func(kafka.BrokerID) bool
+	// Rebalance is asked at each look for partitions that other than their first
+	// replicas lead. Default: they stay where they are.
+	Rebalance func() Rebalance
+	// Ends asks replicas before an election that may lose records. Nil: none is held.
+	Ends Ends
+	// CrashedWait is how long members of an ISR are waited for while the others are
+	// back after a crash of their machines. Default 2 minutes.
+	CrashedWait time.Duration
 	// KeepTopics is set where delete.topic.enable is false: marks are removed and
 	// nothing is deleted.
 	KeepTopics bool
+	// ScrubRest is the pause after all states were compared with their znodes.
+	// Default 1 minute.
+	ScrubRest time.Duration
 	// Interval between looks at /controller without a reason. Default 1 s.
 	Interval time.Duration
 	Logger   *slog.Logger // default: nothing is logged
@@ -74,6 +85,7 @@ type Controller struct {
 	epoch atomic.Int32 // of the reign, 0 if none; for others to look at
 	pulse pulse.Pulse  // of Run
 	stats stats
+	asks  sync.WaitGroup // surveys under way
 
 	reign   *reign // Run's goroutine only; nil: standby
 	counter int64  // of tokens
@@ -93,6 +105,12 @@ type reign struct {
 	born      map[kafka.BrokerID]int64 // see plan.Controller, as reports
 	reports   map[kafka.BrokerID]*plan.Report
 	purgedAt  time.Time
+	// rebalanceAt is when to look next for partitions to give back.
+	rebalanceAt time.Time
+	scrub       scrub
+	asking      bool                               // a survey is under way
+	leaderless  bool                               // there was something to ask about at the last look
+	waits       map[kafka.TopicPartition]time.Time // what is to be asked about, since when
 	// trouble is what was logged of topics that can't be dealt with.
 	trouble map[string]string
 	// awaited are the dead brokers that the log names as targets of
@@ -107,6 +125,15 @@ func New(o Options) *Controller {
 	}
 	if o.Alarmed == nil {
 		o.Alarmed = func(kafka.BrokerID) bool { return false }
+	}
+	if o.Rebalance == nil {
+		o.Rebalance = func() Rebalance { return Rebalance{} }
+	}
+	if o.CrashedWait <= 0 {
+		o.CrashedWait = crashedWait
+	}
+	if o.ScrubRest <= 0 {
+		o.ScrubRest = scrubRest
 	}
 	if o.Interval <= 0 {
 		o.Interval = time.Second
@@ -143,6 +170,8 @@ const (
 	evConfigs
 	evDirs
 	evReassign
+	evPreferred
+	evElect
 	evExpired
 )
 
@@ -240,6 +269,8 @@ func (c *Controller) OnEvent(e session.Event) {
 		c.queue.put(e.Path, evDirs)
 	case e.Path == zkpaths.ReassignPath:
 		c.queue.put(e.Path, evReassign)
+	case e.Path == zkpaths.PreferredElectionPath:
+		c.queue.put(e.Path, evPreferred)
 	default:
 		if _, ok := zkpaths.ParseTopicPath(e.Path); ok {
 			c.queue.put(e.Path, evTopic)
@@ -269,6 +300,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	tick := time.NewTicker(c.opts.Interval)
 	defer tick.Stop()
 	defer c.leave()
+	defer c.asks.Wait()
 	defer c.pulse.End()
 	c.queue.put(zkpaths.ControllerPath, evController)
 	for {
@@ -379,6 +411,10 @@ func (c *Controller) look(ctx context.Context, path string, e event) error {
 		return c.lookAtReports(ctx)
 	case evReassign:
 		return c.lookAtReassignments(ctx)
+	case evPreferred:
+		return c.lookAtPreferred(ctx)
+	case evElect:
+		return c.settle(ctx)
 	}
 	return nil
 }

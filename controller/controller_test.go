@@ -21,20 +21,26 @@ import (
 // node is a broker without a log: a session, a registration, the reader of the
 // change log, and a controller.
 type node struct {
-	t      *testing.T
-	id     kafka.BrokerID
-	zk     *session.Client
-	meta   *metadata.Reader
-	ctl    *controller.Controller
-	stop   func() // ends everything, politely
-	cancel context.CancelFunc
+	t    *testing.T
+	id   kafka.BrokerID
+	zk   *session.Client
+	meta *metadata.Reader
+	ctl  *controller.Controller
+	stop func() // ends everything, politely
+	// crashed is what the next registration says of the machine.
+	crashed bool
+	cancel  context.CancelFunc
 }
 
-func startNode(t *testing.T, connect string, id kafka.BrokerID) *node {
+func startNode(t *testing.T, connect string, id kafka.BrokerID, with ...func(*controller.Options)) *node {
 	t.Helper()
 	n := &node{t: t, id: id}
 	n.meta = metadata.New(metadata.Options{Interval: 100 * time.Millisecond})
-	n.ctl = controller.New(controller.Options{BrokerID: id, Metadata: n.meta, Interval: 100 * time.Millisecond})
+	o := controller.Options{BrokerID: id, Metadata: n.meta, Interval: 100 * time.Millisecond, ScrubRest: time.Millisecond}
+	for _, w := range with {
+		w(&o)
+	}
+	n.ctl = controller.New(o)
 	zk, err := session.Open(t.Context(), session.Options{Connect: connect, Timeout: 5 * time.Second,
 		OnEvent: func(e session.Event) { n.meta.OnEvent(e); n.ctl.OnEvent(e) },
 		OnState: func(s session.State) { n.meta.OnState(s); n.ctl.OnState(s) }})
@@ -65,7 +71,7 @@ func startNode(t *testing.T, connect string, id kafka.BrokerID) *node {
 func (n *node) register() {
 	n.t.Helper()
 	reg := zkpaths.Registration{Endpoints: []zkpaths.Endpoint{{Listener: "PLAINTEXT", Host: "localhost", Port: 9000 + int32(n.id), Protocol: "PLAINTEXT"}},
-		JMXPort: -1, Timestamp: 1, Marker: &zkpaths.Marker{Version: "test"}}
+		JMXPort: -1, Timestamp: 1, Marker: &zkpaths.Marker{Version: "test", Crashed: n.crashed}}
 	if _, err := n.zk.Create(n.t.Context(), zkpaths.BrokerPath(n.id), reg.Encode(), session.Ephemeral); err != nil {
 		n.t.Fatal(err)
 	}
@@ -262,10 +268,10 @@ func TestDeathAndBirth(t *testing.T) {
 			t.Errorf("partition 0 is %+v", p)
 		}
 		again := startNode(t, connect, 2)
-		again.await("a state that 2 may act on", func(im *cluster.Image) bool {
-			b := im.Broker(2)
-			return b != nil && im.Topic("r").Partition(0).UsableBy(b.Epoch) && im.Topic("r").Partition(1).UsableBy(b.Epoch)
-		})
+		im = again.await("the birth", func(im *cluster.Image) bool { return im.Alive(2) })
+		if p := im.Topic("r").Partition(0); p.LeaderEpoch != 1 { // 2 was in no ISR any more
+			t.Errorf("partition 0 is %+v", p)
+		}
 		// The controller goes; the other takes over and elects.
 		one.stop()
 		again.awaitReign()

@@ -69,7 +69,8 @@ func (c *Controller) stand(ctx context.Context) error {
 	default:
 		return err
 	}
-	c.reign = &reign{epoch: epoch + 1, zkVersion: version, session: id, lastNote: -1, born: map[kafka.BrokerID]int64{}, reports: map[kafka.BrokerID]*plan.Report{}, trouble: map[string]string{}, awaited: map[kafka.BrokerID]bool{}}
+	c.reign = &reign{epoch: epoch + 1, zkVersion: version, session: id, lastNote: -1, born: map[kafka.BrokerID]int64{}, reports: map[kafka.BrokerID]*plan.Report{},
+		trouble: map[string]string{}, awaited: map[kafka.BrokerID]bool{}, rebalanceAt: time.Now().Add(firstRebalance)}
 	c.log.Info("elected as the controller", "epoch", epoch+1)
 	if err := c.takeOver(ctx); err != nil {
 		if r := c.reign; r != nil {
@@ -168,6 +169,7 @@ func (c *Controller) takeOver(ctx context.Context) error {
 	c.queue.put(zkpaths.ConfigChanges, evConfigs)
 	c.queue.put(zkpaths.LogDirEvents, evDirs)
 	c.queue.put(zkpaths.ReassignPath, evReassign)
+	c.queue.put(zkpaths.PreferredElectionPath, evPreferred)
 	return nil
 }
 

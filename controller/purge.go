@@ -21,7 +21,19 @@ const (
 // housekeeping removes what nobody needs any more; failing is harmless.
 func (c *Controller) housekeeping(ctx context.Context) {
 	r := c.reign
-	if r == nil || !r.ready || time.Since(r.purgedAt) < purgeEvery {
+	if r == nil || !r.ready {
+		return
+	}
+	if err := c.rebalance(ctx); err != nil && ctx.Err() == nil {
+		c.log.Warn("giving leaders back to first replicas failed, will try again", "err", err)
+	}
+	if err := c.scrub(ctx); err != nil && ctx.Err() == nil {
+		c.log.Warn("comparing partition states failed, will try again", "err", err)
+	}
+	if c.reign != nil && r.leaderless {
+		c.queue.put("elect", evElect)
+	}
+	if r = c.reign; r == nil || time.Since(r.purgedAt) < purgeEvery {
 		return
 	}
 	r.purgedAt = time.Now()

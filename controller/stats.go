@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"sync/atomic"
 	"time"
 
 	"barnabas/cluster"
@@ -15,6 +16,7 @@ type stats struct {
 	topics    metrics.Histogram // looks at topics
 	deletions metrics.Histogram // looks at topics to delete
 	isrs      metrics.Histogram // batches of ISR changes
+	unclean   atomic.Int64      // elections by log end
 }
 
 // timeOf is where the time of a look is counted; nil: nowhere.
@@ -85,6 +87,7 @@ func (c *Controller) collectLoop(p *metrics.Page) {
 	n, oldest := c.Waiting()
 	p.Gauge("kafka_controller_controllereventmanager_eventqueuesize", "Events and calls that wait for the controller's loop.", int64(n))
 	p.Gauge("barnabas_controller_oldest_waiting_ms", "How long the oldest call waits for the controller's loop.", oldest.Milliseconds())
+	p.Meter("kafka_controller_controllerstats_uncleanleaderelections", "Leaders elected that may miss records.", func() { p.Int(c.stats.unclean.Load()) })
 	for _, m := range []struct {
 		name, help string
 		h          *metrics.Histogram

@@ -390,5 +390,9 @@ func (c *Controller) takeConfig(ctx context.Context, name string) error {
 	if version >= 0 {
 		step.Ops = []plan.Op{{Kind: plan.Check, Path: zkpaths.TopicConfigPath(name), Version: version}}
 	}
-	return c.write(ctx, cluster.Reason{Code: "config", Args: map[string]string{"topic": name}}, []plan.Step{step})
+	if err := c.write(ctx, cluster.Reason{Code: "config", Args: map[string]string{"topic": name}}, []plan.Step{step}); err != nil {
+		return err
+	}
+	c.queue.put("elect", evElect) // an unclean election may be allowed now
+	return nil
 }

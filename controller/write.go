@@ -291,6 +291,9 @@ func (c *Controller) settle(ctx context.Context) error {
 		err = c.write(ctx, cluster.Reason{Code: "election"}, steps)
 		var x *conflict
 		if !errors.As(err, &x) || x.topic == "" {
+			if err == nil {
+				c.canvass(ctx, func(t string) bool { return deleted[t] })
+			}
 			return err
 		}
 		conflicts[x.topic]++

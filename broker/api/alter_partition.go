@@ -15,6 +15,8 @@ import (
 type Controller interface {
 	AlterPartition(ctx context.Context, leader kafka.BrokerID, epoch kafka.BrokerEpoch, changes []cluster.ISRChange) ([]cluster.ISRResult, error)
 	AllocateProducerIDs(ctx context.Context, broker kafka.BrokerID, epoch kafka.BrokerEpoch) (first, count int64, err error)
+	ControlledShutdown(ctx context.Context, broker kafka.BrokerID, epoch kafka.BrokerEpoch) (remaining []kafka.TopicPartition, err error)
+	ElectLeaders(ctx context.Context, kind cluster.ElectionKind, tps []kafka.TopicPartition) ([]cluster.ElectionResult, error)
 }
 
 // alterPartition, versions 0 to 3: a leader asks for another ISR (KIP-497). v1:

@@ -18,6 +18,11 @@ type fakeController struct {
 	epoch   kafka.BrokerEpoch
 	changes []cluster.ISRChange
 	err     error
+	// Of controlled shutdowns and elections.
+	remaining []kafka.TopicPartition
+	kind      cluster.ElectionKind
+	asked     []kafka.TopicPartition
+	elected   []cluster.ElectionResult
 }
 
 func (c *fakeController) AlterPartition(_ context.Context, leader kafka.BrokerID, epoch kafka.BrokerEpoch, changes []cluster.ISRChange) ([]cluster.ISRResult, error) {
@@ -31,6 +36,16 @@ func (c *fakeController) AlterPartition(_ context.Context, leader kafka.BrokerID
 		out[i] = cluster.ISRResult{Leader: leader, LeaderEpoch: ch.LeaderEpoch, ISR: []kafka.BrokerID{leader}, Recovering: ch.Recovering, PartitionEpoch: ch.PartitionEpoch + 1}
 	}
 	return out, c.err
+}
+
+func (c *fakeController) ControlledShutdown(_ context.Context, broker kafka.BrokerID, epoch kafka.BrokerEpoch) ([]kafka.TopicPartition, error) {
+	c.leader, c.epoch = broker, epoch
+	return c.remaining, c.err
+}
+
+func (c *fakeController) ElectLeaders(_ context.Context, kind cluster.ElectionKind, tps []kafka.TopicPartition) ([]cluster.ElectionResult, error) {
+	c.kind, c.asked = kind, tps
+	return c.elected, c.err
 }
 
 func (c *fakeController) AllocateProducerIDs(_ context.Context, broker kafka.BrokerID, epoch kafka.BrokerEpoch) (int64, int64, error) {

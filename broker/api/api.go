@@ -67,6 +67,9 @@ func New(o Options) *API {
 // Serve answers one request. What the table does not have closes the
 // connection, except a version of ApiVersions that is too new.
 func (a *API) Serve(ctx context.Context, r *socket.Request) socket.Reply {
+	if r.Key == protocol.KeyLogEnds && r.Version == 0 {
+		return a.guarded(ctx, &entry{key: r.Key, serve: (*API).logEnds}, r)
+	}
 	if r.Key < 0 || r.Key > maxKey || a.table[r.Key] == nil {
 		return socket.CloseConn(fmt.Errorf("api: unknown API key %d", r.Key))
 	}

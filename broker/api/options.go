@@ -50,6 +50,8 @@ type Options struct {
 	Controller Controller
 	// Reassignments is the same controller, for those who move replicas.
 	Reassignments Reassignments
+	// Ends tells where replicas end, for elections.
+	Ends ReplicaEnds
 	// Topics makes, extends and deletes topics.
 	Topics Topics
 	// Confirm tells another broker whether this one saw a process die. Nil: it

@@ -21,6 +21,7 @@ import (
 type Local interface {
 	Active() bool
 	AllocateProducerIDs(ctx context.Context, broker kafka.BrokerID, epoch kafka.BrokerEpoch) (first, count int64, err error)
+	ControlledShutdown(ctx context.Context, broker kafka.BrokerID, epoch kafka.BrokerEpoch) (remaining []kafka.TopicPartition, err error)
 	CreateTopics(ctx context.Context, topics []cluster.NewTopic, validateOnly bool) []cluster.CreatedTopic
 }
 

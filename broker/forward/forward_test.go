@@ -30,6 +30,11 @@ func (f *fake) AllocateProducerIDs(_ context.Context, broker kafka.BrokerID, epo
 	return 7000, 1000, nil
 }
 
+func (f *fake) ControlledShutdown(_ context.Context, broker kafka.BrokerID, _ kafka.BrokerEpoch) ([]kafka.TopicPartition, error) {
+	f.to = broker
+	return []kafka.TopicPartition{{Topic: "here"}}, nil
+}
+
 func (f *fake) CreateTopics(_ context.Context, topics []cluster.NewTopic, _ bool) []cluster.CreatedTopic {
 	f.to = 1
 	return make([]cluster.CreatedTopic, len(topics))

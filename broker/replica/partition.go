@@ -71,6 +71,9 @@ type Partition struct {
 	// epochStart is the log end at which this leadership began. Until the high
 	// watermark is there, latest offsets are not known (KIP-207).
 	epochStart int64
+	// committed is the largest high watermark that a leader told this follower, be
+	// its own log as long or not.
+	committed int64
 	// announced: the coordinators were told that this broker leads.
 	announced bool
 	// traffic is what the partition has taken in; what it has sent stays 0.

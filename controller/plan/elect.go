@@ -63,31 +63,39 @@ func (c Controller) next(im *cluster.Image, t *cluster.Topic, number int32, p *c
 		return c.first(im, p)
 	}
 	s := cluster.EntryState{Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, ISR: p.ISR, Recovering: p.Recovering}
-	// A broker registered after the state was written has died and was born
-	// since: it counts again only by a new leader epoch (coordination: deaths).
-	born := func(id kafka.BrokerID) bool {
-		b := im.Broker(id)
-		return b != nil && p.Zxid < max(int64(b.Epoch), c.Born[id])
-	}
-	usable := func(id kafka.BrokerID) bool { return im.Alive(id) && !c.offline(im, t, number, p, id, born(id)) }
-	sound := func(id kafka.BrokerID) bool { return usable(id) && !born(id) }
-	if staying := filter(p.ISR, sound); len(staying) > 0 {
+	usable := c.usable(im, t, number, p)
+	sound := func(id kafka.BrokerID) bool { return usable(id) && !c.born(im, p, id) }
+	if staying := filter(p.ISR, sound); len(staying) > 0 && p.Leader != kafka.NoBroker {
 		s.ISR = staying
 		if !slices.Contains(staying, p.Leader) {
 			s.Leader = c.prefer(im, p.Replicas, staying)
 		}
 	} else {
-		s.Leader, s.ISR, s.Recovering = c.revive(im, t, p, usable)
+		s.Leader, s.ISR, s.Recovering = c.revive(im, p, usable)
 	}
 	s.Offline = filter(p.Replicas, func(id kafka.BrokerID) bool { return im.Alive(id) && !usable(id) })
-	same := s.Leader == p.Leader && slices.Equal(s.ISR, p.ISR) && !slices.ContainsFunc(p.Replicas, born)
-	if same && sameMembers(s.Offline, p.Offline) {
+	same := s.Leader == p.Leader && (p.Leader == kafka.NoBroker || !c.born(im, p, p.Leader))
+	if same && slices.Equal(s.ISR, p.ISR) && sameMembers(s.Offline, p.Offline) {
 		return s, false
 	}
-	if s.ControllerEpoch = c.Epoch; !same { // a follower that is offline, or back, is no new leadership
+	if s.ControllerEpoch = c.Epoch; !same { // one that goes on leading waited for all who leave: those left have what it acknowledged
 		s.LeaderEpoch++
 	}
 	return s, true
+}
+
+// born reports whether a broker was registered after a partition's state was
+// written: it has died and was born since, and has no part in it.
+func (c Controller) born(im *cluster.Image, p *cluster.Partition, id kafka.BrokerID) bool {
+	b := im.Broker(id)
+	return b != nil && p.Zxid < max(int64(b.Epoch), c.Born[id])
+}
+
+// usable tells which replicas of partition number of t, p, live and have its log.
+func (c Controller) usable(im *cluster.Image, t *cluster.Topic, number int32, p *cluster.Partition) func(kafka.BrokerID) bool {
+	return func(id kafka.BrokerID) bool {
+		return im.Alive(id) && !c.offline(im, t, number, p, id, c.born(im, p, id))
+	}
 }
 
 // first is the state of a partition that never had one: all replicas that are
@@ -101,25 +109,23 @@ func (c Controller) first(im *cluster.Image, p *cluster.Partition) (cluster.Entr
 }
 
 // revive finds a leader where no member of the ISR lived on. All of them had
-// what was acknowledged, so one that came back may lead alone; one whose machine
-// crashed only if it was the last member or all others crashed too. While none
-// is back the ISR stays as it is, so that any of them may be the one.
-func (c Controller) revive(im *cluster.Image, t *cluster.Topic, p *cluster.Partition, usable func(kafka.BrokerID) bool) (kafka.BrokerID, []kafka.BrokerID, bool) {
+// what was acknowledged, so one that came back may lead alone. One whose machine
+// crashed may have lost some of it, and leads only if it was the last member; if
+// others were, or none came back, replicas are asked for the ends of their logs
+// first (see Survey), and the longest leads. While none may, the ISR stays: its
+// members are who is waited for.
+func (c Controller) revive(im *cluster.Image, p *cluster.Partition, usable func(kafka.BrokerID) bool) (kafka.BrokerID, []kafka.BrokerID, bool) {
 	back := filter(p.ISR, usable)
 	whole := filter(back, func(id kafka.BrokerID) bool { return !im.Broker(id).Crashed })
-	if len(whole) == 0 && len(back) == len(p.ISR) {
+	if len(p.ISR) == 1 {
 		whole = back
 	}
 	if len(whole) > 0 {
 		leader := c.prefer(im, p.Replicas, whole)
 		return leader, []kafka.BrokerID{leader}, p.Recovering
 	}
-	alarmed := func(id kafka.BrokerID) bool { return c.Alarmed[id] && !im.Alive(id) }
-	if c.uncleanAllowed(t) && len(back) == 0 && !slices.ContainsFunc(p.ISR, alarmed) {
-		if others := filter(p.Replicas, usable); len(others) > 0 {
-			leader := c.prefer(im, p.Replicas, others)
-			return leader, []kafka.BrokerID{leader}, true
-		}
+	if leader := longest(im, p, usable, c.Ends[p]); leader != kafka.NoBroker {
+		return leader, []kafka.BrokerID{leader}, p.Recovering || !slices.Contains(p.ISR, leader)
 	}
 	return kafka.NoBroker, p.ISR, p.Recovering
 }

@@ -30,6 +30,8 @@ type Controller struct {
 	Alarmed map[kafka.BrokerID]bool
 	// Reports are the newest ones of brokers; nil: none.
 	Reports map[kafka.BrokerID]*Report
+	// Ends are answers to surveys; nil: none.
+	Ends Ends
 }
 
 // OpKind is the kind of a write.

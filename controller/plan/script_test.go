@@ -39,6 +39,12 @@ type script struct {
 //	                 leaderless=(partition:version,...) as written by hand
 //	load, announce   what was written after load is told to the log
 //	settle           elects; arguments skip=NAME, alarmed=ID (declared dead by evidence)
+//	prefer           a preferred election for the partitions of the input; argument
+//	                 deleted=(NAME), as with the next three
+//	imbalanced N     the partitions to give back above N %
+//	stop ID          makes a broker ready to stop
+//	survey           asks where logs end, and elects; each line is an answer,
+//	                 "t-0 2: epoch end committed"; arguments force=(t-0), impatient
 //	isr LEADER...    each line asks its leader's change: "t-0 le=0 pe=0 [recovering] 1 2@epoch",
 //	                 all leaders together; "?" is an unknown topic id, "name:" asks by
 //	                 name; arguments epoch=n (of the leaders), skip=NAME
@@ -104,6 +110,14 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		f.Unreadable = d.HasArg("unreadable")
 		f.States = s.foundStates(d, f.Name)
 		return s.carryOut(s.ctl.Adopt(s.im, f, d.HasArg("repair")))
+	case "prefer":
+		return s.prefer(t, d)
+	case "survey":
+		return s.survey(t, d)
+	case "imbalanced":
+		return s.imbalanced(d)
+	case "stop":
+		return s.stop(d)
 	case "isr":
 		return s.alter(t, d)
 	case "report":

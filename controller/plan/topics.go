@@ -174,7 +174,7 @@ func (c Controller) adoptStates(im *cluster.Image, t *cluster.Topic, id kafka.To
 			old = &cluster.Partition{}
 		}
 		switch {
-		case !found && !old.HasState, found && !s.Unreadable && old.HasState && int32(old.PartitionEpoch) == s.Version:
+		case !found && !old.HasState, found && !s.Unreadable && old.HasState && int32(old.PartitionEpoch) == s.Version && s.Zxid <= old.Zxid:
 		case !found || s.Unreadable:
 			if st, ok := c.restore(im, named, p, f.Assignment.Partitions[p], old, s); ok {
 				steps = append(steps, st)
@@ -195,7 +195,18 @@ func (c Controller) adoptState(im *cluster.Image, t *cluster.Topic, p int32, rep
 	if old.HasState {
 		is.Zxid = old.Zxid
 	}
-	if s, ok := c.next(im, t, p, is); ok {
+	if old.HasState { // edited by hand: nobody may lead in an epoch that was another's, nor be in sync as somebody else
+		is.LeaderEpoch = max(is.LeaderEpoch, old.LeaderEpoch)
+		if is.ISR = filter(found.ISR, func(id kafka.BrokerID) bool { return slices.Contains(replicas, id) }); len(is.ISR) == 0 {
+			is.ISR = old.ISR
+		}
+	}
+	s, due := c.next(im, t, p, is)
+	if due {
+		return stateStep(t, p, is, s, false)
+	}
+	if old.HasState && found.LeaderEpoch <= old.LeaderEpoch {
+		s.LeaderEpoch, s.ControllerEpoch = is.LeaderEpoch+1, c.Epoch
 		return stateStep(t, p, is, s, false)
 	}
 	return Step{
