@@ -4,7 +4,9 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,16 +56,11 @@ func awaitInSync(t *testing.T, b *broker, topic string, members int) {
 // replicated makes a topic with three replicas of each partition and writes to it.
 func replicated(t *testing.T, brokers []*broker, topic string, partitions int32) *load {
 	t.Helper()
-	var created kadm.CreateTopicResponses
-	for _, b := range brokers { // only the controller makes topics
-		var err error
-		if created, err = kadm.NewClient(b.client()).CreateTopics(t.Context(), partitions, 3, nil, topic); err == nil && created[topic].Err == nil {
-			break
-		}
-	}
-	if created[topic].Err != nil {
-		t.Fatal(created[topic].Err)
-	}
+	admin := kadm.NewClient(brokers[0].client())
+	eventually(t, 30*time.Second, "the topic is made", func() error { // all brokers must be known by then
+		created, err := admin.CreateTopics(t.Context(), partitions, 3, nil, topic)
+		return errors.Join(err, created[topic].Err)
+	})
 	awaitInSync(t, brokers[0], topic, 3)
 	var seeds []string
 	for _, b := range brokers {
@@ -101,18 +98,67 @@ func TestRollingRestart(t *testing.T) {
 	brokers := newCluster(t, 3, "min.insync.replicas=2")
 	const topic, partitions = "rolling", 6
 	l := replicated(t, brokers, topic, partitions)
+	plain := startPlain(brokers, topic)
 	l.progress(t, 500, time.Minute, "by all three")
 	l.lap()
 	for i, b := range brokers {
 		b.stop()
-		l.progress(t, 500, time.Minute, "by all three")
+		l.progress(t, 500, time.Minute, "by the other two")
 		down := l.lap()
+		if down > time.Second {
+			t.Errorf("broker %d stopped: a gap of %v", i+1, down)
+		}
 		b.start()
 		b.awaitReady(30 * time.Second)
 		awaitInSync(t, brokers[(i+1)%len(brokers)], topic, 3)
 		l.progress(t, 500, time.Minute, "by all three")
 		t.Logf("broker %d restarted: longest gap %v at the stop, %v at the start", i+1, down.Round(time.Millisecond), l.lap().Round(time.Millisecond))
 	}
+	plain.end(t)
 	l.end(t, brokers[0], topic, partitions)
 	t.Logf("%d records acknowledged", l.count())
+}
+
+// plain is a client as it comes, with its default retries.
+type plain struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	mu     sync.Mutex // guards the following
+	sent   int
+	failed []error
+}
+
+func startPlain(brokers []*broker, topic string) *plain {
+	var seeds []string
+	for _, b := range brokers {
+		seeds = append(seeds, b.addr)
+	}
+	p := &plain{}
+	var ctx context.Context
+	ctx, p.cancel = context.WithCancel(context.Background())
+	client := brokers[0].client(kgo.SeedBrokers(seeds...), kgo.DefaultProduceTopic(topic))
+	for w := range 4 {
+		p.done.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				_, err := client.ProduceSync(context.Background(), kgo.StringRecord(fmt.Sprintf("plain-%d-%d", w, n))).First()
+				p.mu.Lock()
+				if p.sent++; err != nil {
+					p.failed = append(p.failed, err)
+				}
+				p.mu.Unlock()
+			}
+		})
+	}
+	return p
+}
+
+// end stops it; no send may have failed.
+func (p *plain) end(t *testing.T) {
+	t.Helper()
+	p.cancel()
+	p.done.Wait()
+	if len(p.failed) > 0 {
+		t.Errorf("%d of %d sends of a client with default retries failed, the first by: %v", len(p.failed), p.sent, p.failed[0])
+	}
+	t.Logf("a client with default retries sent %d records", p.sent)
 }

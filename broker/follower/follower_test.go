@@ -385,3 +385,21 @@ func TestFetcherOf(t *testing.T) {
 		}
 	}
 }
+
+// A leader that comes back is copied from as soon as its leadership is known, not
+// after the pause that its absence has led to.
+func TestALeaderThatComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t)
+		b.absent.Store(true)
+		f := b.add("a-0", "abc", "")
+		b.after(30 * time.Second) // the pauses are a second long by now
+		b.absent.Store(false)
+		again := f
+		again.Epoch++
+		b.mine(f, func(r *fakeReplica) { r.following = again })
+		b.f.Follow(again, true)
+		b.after(2 * firstPause)
+		b.has(f, "abc")
+	})
+}

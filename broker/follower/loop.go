@@ -131,7 +131,9 @@ func (l *loop) run(ctx context.Context) {
 		}
 		if err := l.round(ctx); err != nil && ctx.Err() == nil {
 			l.broke(err)
-			l.pause(ctx, l.pauseAfter(l.failures), nil)
+			// A new leadership ends a long pause: the leader may just have come back.
+			l.pause(ctx, firstPause, nil)
+			l.pause(ctx, l.pauseAfter(l.failures)-firstPause, l.wake)
 		}
 	}
 }

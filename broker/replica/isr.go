@@ -111,10 +111,48 @@ func (p *Partition) followedLocked(id kafka.BrokerID, epoch kafka.BrokerEpoch, o
 	r.end, r.start, r.epoch, r.fetched, r.endThen = offset, start, epoch, now, end
 	moved = p.advanceLocked() || started // who waits for a deletion looks at starts
 	r.toldHighWatermark = p.log.HighWatermark()
-	if slices.Contains(p.state.ISR, id) || p.proposed != nil || offset < p.log.HighWatermark() || offset < p.epochStart || !p.m.alive(id, epoch) {
-		return moved, nil
+	return moved, p.letInLocked(id, r)
+}
+
+// letInLocked returns the proposal to let a replica into the ISR, if it may be.
+func (p *Partition) letInLocked(id kafka.BrokerID, r *remote) *Proposal {
+	if slices.Contains(p.state.ISR, id) || p.proposed != nil || r.end < p.log.HighWatermark() || r.end < p.epochStart || !p.m.alive(id, r.epoch) {
+		return nil
 	}
-	return moved, p.proposeLocked(append(slices.Clone(p.state.ISR), id), "caught up: "+brokerList([]kafka.BrokerID{id}))
+	return p.proposeLocked(append(slices.Clone(p.state.ISR), id), "caught up: "+brokerList([]kafka.BrokerID{id}))
+}
+
+// lookAgain does what follows when brokers came, went or began to stop without a
+// new state of the partition: the high watermark waits for fewer, or one that has
+// caught up may be let in.
+func (p *Partition) lookAgain(ids map[kafka.BrokerID]bool) (moved bool, ask *Proposal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, err := p.leaderLocked(); err != nil {
+		return false, nil
+	}
+	for id := range ids {
+		if r := p.remotes[id]; r != nil && r.end >= 0 && ask == nil {
+			ask = p.letInLocked(id, r)
+			moved = true
+		}
+	}
+	return moved && p.advanceLocked(), ask
+}
+
+// brokersChanged looks again at the partitions that this broker leads. Nobody
+// else would: where nothing is produced, the next fetch of a follower may come
+// only when it has waited its time out (replica.fetch.wait.max.ms).
+func (m *Manager) brokersChanged(ids map[kafka.BrokerID]bool) {
+	for _, p := range m.all() {
+		moved, ask := p.lookAgain(ids)
+		if moved {
+			m.wake(p.tp)
+		}
+		if ask != nil {
+			m.ask(ask)
+		}
+	}
 }
 
 // proposeLocked makes isr the proposed one.
@@ -169,6 +207,9 @@ func (p *Partition) refused(ask *Proposal) {
 	defer p.mu.Unlock()
 	if p.state.LeaderEpoch == ask.LeaderEpoch && p.state.PartitionEpoch == ask.PartitionEpoch {
 		p.proposed = nil
+		if _, err := p.leaderLocked(); err == nil {
+			p.advanceLocked() // who was to enter is waited for no more, if it is gone
+		}
 	}
 }
 

@@ -219,7 +219,7 @@ type OffsetQuery struct {
 	// Timestamp in milliseconds, or one of the special values below.
 	Timestamp int64
 	Isolation Isolation
-	// Debug lets any replica answer (replica id -2).
+	// Debug lets any replica answer, up to the end of its log (replica id -2).
 	Debug bool
 	// Follower is set for the question of a replica, to which the log's end is
 	// latest: cut back to a high watermark, it would lose what is committed.
@@ -253,7 +253,7 @@ func (m *Manager) Offset(q *OffsetQuery) (OffsetAnswer, error) {
 	if q.Isolation == ReadCommitted {
 		end = l.LastStableOffset()
 	}
-	if q.Follower {
+	if q.Follower || q.Debug {
 		end, fresh = l.EndOffset(), false
 	}
 	none := OffsetAnswer{Offset: -1, Timestamp: -1, Epoch: kafka.NoLeaderEpoch}

@@ -133,11 +133,14 @@ func (m *Manager) Run(ctx context.Context) error {
 // queues.
 func (m *Manager) Follow(im *cluster.Image, changes []cluster.Change) {
 	var tps []kafka.TopicPartition
+	brokers := map[kafka.BrokerID]bool{}
 	for _, c := range changes {
 		if c.Asked {
 			m.markDoomed(c.Topic, c.TopicID)
 		}
 		switch c.Kind {
+		case cluster.BrokerUp, cluster.BrokerDown, cluster.BrokerBounced, cluster.BrokerChanged:
+			brokers[c.Broker] = true
 		case cluster.TopicCreated, cluster.PartitionsChanged:
 			for _, p := range c.Partitions {
 				tps = append(tps, kafka.TopicPartition{Topic: c.Topic, Partition: p})
@@ -151,6 +154,9 @@ func (m *Manager) Follow(im *cluster.Image, changes []cluster.Change) {
 		}
 	}
 	m.queue.put(im, tps)
+	if len(brokers) > 0 {
+		m.brokersChanged(brokers)
+	}
 }
 
 // Reconfigure gives all logs the options that their topics have by now.
