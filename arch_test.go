@@ -32,6 +32,8 @@ var floors = map[string]int{
 	"cluster": 0, "protocol": 0, "log/batch": 0, "zkpaths": 0, "conf": 0,
 	"net/frame": 0, // does I/O, but net/socket and net/peer stand on it
 
+	"cluster/journal": 1,
+
 	"log": 1, "net": 1, "zkpaths/session": 1, "zkpaths/devzk": 1, "broker/purgatory": 1,
 
 	"broker": 2, "controller/plan": 2, "controller/detector": 2, "client": 2,

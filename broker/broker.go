@@ -23,6 +23,7 @@ import (
 	"barnabas/broker/registration"
 	"barnabas/broker/replica"
 	"barnabas/cluster"
+	"barnabas/cluster/journal"
 	"barnabas/conf"
 	"barnabas/controller"
 	"barnabas/internal/kafka"
@@ -67,6 +68,7 @@ type Broker struct {
 	codecs    *batch.Codecs
 	zk        *session.Client
 	metadata  *metadata.Reader
+	reasons   *journal.Journal // of the change log
 	registrar *registration.Registrar
 	control   *controller.Controller
 	replicas  *replica.Manager
@@ -120,7 +122,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if o.ownNetwork = o.Dial != nil; !o.ownNetwork {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	b := &Broker{o: o, logger: o.Logger, id: o.Config.Broker.ID, ended: make(chan struct{}), codecs: batch.NewCodecs(batch.Limits{}),
+	b := &Broker{o: o, logger: o.Logger, id: o.Config.Broker.ID, ended: make(chan struct{}), codecs: batch.NewCodecs(batch.Limits{}), reasons: journal.New(),
 		failures: make(chan dirFailure, len(o.Config.Log.Dirs))}
 	b.config.Store(o.Config)
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))

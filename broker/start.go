@@ -137,7 +137,7 @@ func (b *Broker) connect(ctx context.Context) error {
 	if b.logs.ReadMeta().ClusterID != "" {
 		wait = -1
 	}
-	b.metadata = metadata.New(metadata.Options{OnChange: b.changed, Logger: b.logger})
+	b.metadata = metadata.New(metadata.Options{OnChange: b.changed, OnEntry: b.reasons.Note, Logger: b.logger})
 	b.events.add(b.metadata.OnEvent, b.metadata.OnState)
 	zk, err := session.Open(ctx, session.Options{
 		Connect: z.Connect, Timeout: z.SessionTimeout, ConnectTimeout: wait, Dialer: b.o.Dial,
@@ -377,7 +377,7 @@ func (b *Broker) buildAPI() {
 	b.api = api.New(api.Options{
 		Logger: b.logger, BrokerID: b.id, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor,
 		Replicas: b.replicas, Fetches: b.replicas.Fetches(), Offsets: b.replicas, Records: b.replicas, ProducerIDs: b.ids,
-		Groups: b.groups, Coordinators: b.finder, Controller: b.control, Reassignments: b.control, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs,
+		Groups: b.groups, Coordinators: b.finder, Controller: b.control, Reassignments: b.control, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs, Explain: b.explain,
 		Confirm: b.deaths.Confirm, Throttle: b.throttles.leader,
 		Ends:          b.replicas,
 		FetchMaxBytes: c.FetchMaxBytes, FetchSessionSlots: c.FetchSessionSlots,

@@ -108,7 +108,7 @@ Start one beside your ZooKeeper:   barnabas server conf/server.toml`,
 	add("data", t.topicsCommand(), t.configsCommand(), t.consoleProducerCommand(), t.consoleConsumerCommand(), t.groupsCommand(),
 		t.getOffsetsCommand(), t.deleteRecordsCommand(), t.leaderElectionCommand())
 	add("look", t.producerPerfCommand(), t.consumerPerfCommand(), t.verifiableProducerCommand(), t.verifiableConsumerCommand(),
-		t.dumpLogCommand(), t.logDirsCommand(), t.apiVersionsCommand(), t.versionCommand())
+		t.explainCommand(), t.dumpLogCommand(), t.logDirsCommand(), t.apiVersionsCommand(), t.versionCommand())
 	return root
 }
 

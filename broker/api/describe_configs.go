@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -70,10 +71,24 @@ func (a *API) configsOf(q *kmsg.DescribeConfigsRequestResource) ([]conf.Entry, e
 			return nil, protocol.Fail(protocol.InvalidRequest, fmt.Sprintf("Unexpected broker id, expected %d or empty string, but received %d", a.opt.BrokerID, id))
 		}
 		return cfg.DescribeBroker(q.ConfigNames), nil
+	case protocol.ResourceExplanation:
+		text, err := a.opt.Explain(q.ResourceName)
+		if err != nil {
+			return nil, asFailure(err)
+		}
+		return []conf.Entry{{Name: "explanation", Value: &text, ReadOnly: true, Source: conf.FromDefault, Type: conf.String}}, nil
 	case kmsg.ConfigResourceTypeClientMetrics:
 		return nil, protocol.Fail(protocol.InvalidRequest, "Config type client-metrics is only supported on KRaft clusters")
 	}
 	return nil, protocol.Fail(protocol.InvalidRequest, protocol.InvalidRequest.Message())
+}
+
+// asFailure is err with a text for the client.
+func asFailure(err error) *protocol.Failure {
+	if f, ok := errors.AsType[*protocol.Failure](err); ok {
+		return f
+	}
+	return protocol.Fail(protocol.CodeOf(err), err.Error())
 }
 
 func describeConfig(req *kmsg.DescribeConfigsRequest, e *conf.Entry) kmsg.DescribeConfigsResponseResourceConfig {

@@ -57,6 +57,8 @@ type Options struct {
 	// Confirm tells another broker whether this one saw a process die. Nil: it
 	// never does.
 	Confirm func(ctx context.Context, id kafka.BrokerID, epoch kafka.BrokerEpoch) bool
+	// Explain tells how something became what it is, as JSON (cluster/journal).
+	Explain func(subject string) (string, error)
 	// Groups coordinates consumer groups; Coordinators finds who does.
 	Groups       *group.Coordinator
 	Coordinators *group.Finder

@@ -16,7 +16,7 @@ const window = 32
 
 // apply applies the entries from next on, until one is absent, where it leaves a
 // watch. It returns the number of the absent one.
-func (r *Reader) apply(ctx context.Context, e *cluster.Edit, next int64) (int64, error) {
+func (r *Reader) apply(ctx context.Context, e *cluster.Edit, log, next int64) (int64, error) {
 	type got struct {
 		data []byte
 		st   session.Stat
@@ -48,6 +48,9 @@ func (r *Reader) apply(ctx context.Context, e *cluster.Edit, next int64) (int64,
 			}
 			e.Apply(next, en, a.st.Czxid)
 			r.note(en.Token, next)
+			if r.opts.OnEntry != nil {
+				r.opts.OnEntry(log, next, a.st.Ctime, en)
+			}
 			next++
 		}
 	}
@@ -104,13 +107,14 @@ func (r *Reader) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.lookBack(ctx, log, next)
 	e := cluster.NewEdit(cluster.Empty())
 	e.SetLog(log, next, zxid)
 	l := &loader{r: r, ctx: ctx, edit: e}
 	if err := l.all(); err != nil {
 		return err
 	}
-	if _, err := r.apply(ctx, e, next); err != nil {
+	if _, err := r.apply(ctx, e, log, next); err != nil {
 		return err
 	}
 	if _, now, _, err := r.end(ctx); err != nil || now != log {
@@ -125,6 +129,34 @@ func (r *Reader) reload(ctx context.Context) error {
 	}
 	r.log.Info("cluster state loaded", "brokers", len(im.Brokers()), "topics", im.TopicCount(), "partitions", im.PartitionCount(), "next_entry", im.Next)
 	return nil
+}
+
+// lookedBack bounds the entries before a load that are handed to OnEntry.
+const lookedBack = 100
+
+// lookBack hands the entries that a load makes needless to OnEntry, for who wants
+// to know how the cluster became what it is. What can't be read is left out.
+func (r *Reader) lookBack(ctx context.Context, log, next int64) {
+	if r.opts.OnEntry == nil {
+		return
+	}
+	first := max(next-lookedBack, 0)
+	paths := make([]string, next-first)
+	for i := range paths {
+		paths[i] = zkpaths.MetadataChangePath(first + int64(i))
+	}
+	entries, made := make([]*cluster.Entry, len(paths)), make([]int64, len(paths))
+	r.zk.GetAll(ctx, paths, func(i int, data []byte, st session.Stat, err error) {
+		if err == nil {
+			entries[i], _ = cluster.DecodeEntry(data)
+			made[i] = st.Ctime
+		}
+	})
+	for i, en := range entries {
+		if en != nil {
+			r.opts.OnEntry(log, first+int64(i), made[i], en)
+		}
+	}
 }
 
 // loader reads all znodes into an edit.

@@ -37,6 +37,11 @@ type Options struct {
 	// OnChange hears of each new image, in order, and what moved. It must not
 	// wait for the reader. Default: nobody does.
 	OnChange func(old, new *cluster.Image, changes []cluster.Change)
+	// OnEntry hears of each entry that is read, in order: of which log (its
+	// czxid), its number, and when it was made, in ms since 1970. A load hands over
+	// the last ones before it, too; some of them twice. It must not wait. Default:
+	// nobody does.
+	OnEntry func(log, number, at int64, e *cluster.Entry)
 	// Interval between looks at the log without a reason. Default 1 s.
 	Interval time.Duration
 	Logger   *slog.Logger // default: nothing is logged
@@ -227,7 +232,7 @@ func (r *Reader) advance(ctx context.Context) error {
 // readOn applies what follows im.
 func (r *Reader) readOn(ctx context.Context, im *cluster.Image) error {
 	e := cluster.NewEdit(im)
-	next, err := r.apply(ctx, e, im.Next)
+	next, err := r.apply(ctx, e, im.Log, im.Next)
 	if next > im.Next {
 		r.publish(e.Publish())
 	}
