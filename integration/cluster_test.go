@@ -29,6 +29,7 @@ func newCluster(t *testing.T, n int, lines ...string) []*broker {
 	for _, b := range brokers {
 		b.awaitReady(30 * time.Second)
 	}
+	awaitEachOther(t, brokers)
 	return brokers
 }
 

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -31,14 +30,26 @@ func startBrokers(t *testing.T, connects []string, lines ...string) []*broker {
 	for _, b := range brokers {
 		b.awaitReady(30 * time.Second)
 	}
-	eventually(t, 30*time.Second, "all brokers know each other", func() error {
-		m, err := kadm.NewClient(brokers[0].client()).BrokerMetadata(t.Context())
-		if err == nil && len(m.Brokers) != len(brokers) {
-			err = fmt.Errorf("%d brokers", len(m.Brokers))
-		}
-		return err
-	})
+	awaitEachOther(t, brokers)
 	return brokers
+}
+
+// awaitEachOther waits until each broker knows all of them.
+func awaitEachOther(t *testing.T, brokers []*broker) {
+	t.Helper()
+	for _, b := range brokers {
+		c := b.client()
+		eventually(t, 30*time.Second, "all brokers know each other", func() error {
+			req := kmsg.NewPtrMetadataRequest()
+			req.Topics = []kmsg.MetadataRequestTopic{} // none
+			resp, err := req.RequestWith(t.Context(), c.SeedBrokers()[0])
+			if err == nil && len(resp.Brokers) != len(brokers) {
+				err = fmt.Errorf("%d brokers", len(resp.Brokers))
+			}
+			return err
+		})
+		c.Close()
+	}
 }
 
 // leads asks one broker itself which partitions of a topic it would serve.
