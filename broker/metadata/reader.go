@@ -239,11 +239,11 @@ func (r *Reader) readOn(ctx context.Context, im *cluster.Image) error {
 	if err != nil {
 		return err
 	}
-	end, log, _, err := r.end(ctx)
+	end, log, zxid, err := r.end(ctx)
 	switch {
 	case err != nil:
 		return err
-	case log != im.Log:
+	case log != im.Log, end < next, zxid < im.Zxid: // another one, or the same of an older day
 		return errReload
 	case end > next:
 		return r.explainGap(ctx, next)

@@ -80,6 +80,8 @@ type Manager struct {
 	// registration is the czxid of the present registration; unregistered if
 	// there is none.
 	registration atomic.Int64
+	// lastRegistration is the last one that there was.
+	lastRegistration atomic.Int64
 
 	produces *purgatory.Purgatory[kafka.TopicPartition]
 	fetches  *purgatory.Purgatory[kafka.TopicPartition]
@@ -138,6 +140,14 @@ func (m *Manager) SetRegistration(epoch kafka.BrokerEpoch) {
 	}
 	if m.registration.Swap(v) == v {
 		return
+	}
+	if v != unregistered && m.lastRegistration.Swap(v) > v {
+		// Numbers of transactions only grow, unless ZooKeeper was restored from a
+		// backup: what is known by the larger ones must not pass for newer.
+		m.logger.Error("ZooKeeper's transactions are older than they were; all states are taken anew", "broker_epoch", v)
+		for _, p := range m.all() {
+			p.forget()
+		}
 	}
 	var tps []kafka.TopicPartition
 	for _, p := range m.all() {

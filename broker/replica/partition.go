@@ -179,6 +179,14 @@ func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
 	return leading, tell, nil
 }
 
+// forget makes the partition take the next state, whatever it is.
+func (p *Partition) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leading, p.proposed = false, nil
+	p.state.Zxid, p.state.LeaderEpoch, p.state.PartitionEpoch = 0, kafka.NoLeaderEpoch, -1
+}
+
 // fail records why the partition has no log. It reports whether the coordinators
 // must be told that this broker does not serve it any more.
 func (p *Partition) fail(s State, err error) (tell bool) {

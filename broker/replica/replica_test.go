@@ -375,3 +375,24 @@ func TestBadBatchesGetTheirCodes(t *testing.T) {
 		t.Errorf("something was stored: %d", end)
 	}
 }
+
+// A ZooKeeper that was restored from a backup begins again with smaller numbers:
+// what was led under larger ones is led no more, and the older states count.
+func TestRegistrationsThatGoBack(t *testing.T) {
+	m := start(t, vfs.NewMem())
+	s := leading(5, self)
+	s.Zxid = 200
+	become(t, m, s)
+	if _, err := m.Append(tp, records(t, 1), 1, log.Client); err != nil {
+		t.Fatal(err)
+	}
+	m.SetRegistration(0)
+	m.SetRegistration(50)
+	_, err := m.Append(tp, records(t, 1), 1, log.Client)
+	wantCode(t, err, protocol.NotLeaderOrFollower)
+	s.LeaderEpoch, s.Zxid = 3, 60
+	become(t, m, s)
+	if a, err := m.Append(tp, records(t, 1), 1, log.Client); err != nil || a.FirstOffset != 1 || a.Epoch != 3 {
+		t.Errorf("got %+v, %v", a, err)
+	}
+}

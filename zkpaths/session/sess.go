@@ -32,6 +32,7 @@ type sess struct {
 	synced    bool // the sync before the first read was answered
 	dead      bool
 	expired   bool
+	refusals  refusals
 }
 
 // begin starts a session. The library dials in the background.
@@ -101,7 +102,7 @@ func (s *sess) dial(network, addr string, _ time.Duration) (net.Conn, error) {
 	}
 	g := &guard{
 		Conn: conn, handshake: wait, maxWait: max(timeout*2/3, 50*time.Millisecond), maxReply: s.c.opts.MaxReplyBytes,
-		expect: id, established: s.established, failed: s.c.noteError,
+		expect: id, established: s.established, failed: func(err error) { s.c.noteError(err); s.refused(network, addr, err) },
 	}
 	s.c.mu.Lock()
 	s.net = g
@@ -123,7 +124,7 @@ func (s *sess) drop() {
 func (s *sess) established(id int64, timeout time.Duration) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	s.id, s.timeout = id, timeout
+	s.id, s.timeout, s.refusals = id, timeout, refusals{}
 }
 
 // callback is called by the library's goroutines and must not block.
