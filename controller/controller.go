@@ -63,6 +63,9 @@ type Options struct {
 	// KeepTopics is set where delete.topic.enable is false: marks are removed and
 	// nothing is deleted.
 	KeepTopics bool
+	// EntryAge is how old an entry of the change log must be to be purged, counted to
+	// the newest. Default: 2 minutes, but at least two session timeouts.
+	EntryAge time.Duration
 	// ScrubRest is the pause after all states were compared with their znodes.
 	// Default 1 minute.
 	ScrubRest time.Duration

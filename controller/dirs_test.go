@@ -39,7 +39,7 @@ func TestReportsOfLogDirectories(t *testing.T) {
 			Offline: []zkpaths.LogDirTopic{{ID: id, Partitions: []int32{1}}}}.Encode())
 		two.await("another leader", func(im *cluster.Image) bool {
 			p := im.Partition(kafka.TopicPartition{Topic: "t", Partition: 1})
-			return p.Leader == 1 && slices.Equal(p.ISR, []kafka.BrokerID{1}) && slices.Equal(p.Offline, []kafka.BrokerID{2})
+			return p != nil && p.Leader == 1 && slices.Equal(p.ISR, []kafka.BrokerID{1}) && slices.Equal(p.Offline, []kafka.BrokerID{2})
 		})
 		if p := two.meta.Current().Partition(kafka.TopicPartition{Topic: "t"}); p.Leader != 2 || len(p.Offline) > 0 {
 			t.Errorf("the other partition: %+v", p)

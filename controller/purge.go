@@ -82,10 +82,13 @@ func (c *Controller) purgeEntries(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	age := max(minEntryAge, 2*c.zk.SessionTimeout()).Milliseconds()
+	age := c.opts.EntryAge
+	if age <= 0 {
+		age = max(minEntryAge, 2*c.zk.SessionTimeout())
+	}
 	var ops []session.Op
 	for i, st := range stats {
-		if newest.Ctime-st.Ctime < age {
+		if newest.Ctime-st.Ctime < age.Milliseconds() {
 			break
 		}
 		ops = append(ops, session.DeleteOp(paths[i], st.Version))
