@@ -31,6 +31,7 @@ var floors = map[string]int{
 
 	"cluster": 0, "protocol": 0, "log/batch": 0, "zkpaths": 0, "conf": 0,
 	"net/frame": 0, // does I/O, but net/socket and net/peer stand on it
+	"net/poll":  0, // the same
 
 	"cluster/journal": 1,
 

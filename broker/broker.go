@@ -43,6 +43,8 @@ type Options struct {
 	Version string
 	// FS holds the log directories. Default: the operating system's.
 	FS vfs.FS
+	// Pollers is socket.Options.Pollers: for a process that is one broker.
+	Pollers int
 	// Listen and Dial are for tests on a network in memory. Default: net's.
 	Listen func(network, addr string) (net.Listener, error)
 	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -160,7 +162,7 @@ func (b *Broker) listen(ctx context.Context) error {
 	if o.Limits, err = connectionLimits(ctx, &b.o.Config.Socket); err != nil {
 		return err
 	}
-	o.Logger, o.Listen, o.Stamp, o.Heard = b.logger, b.o.Listen, b.stamp, b.heard
+	o.Logger, o.Listen, o.Pollers, o.Stamp, o.Heard = b.logger, b.o.Listen, b.o.Pollers, b.stamp, b.heard
 	b.server = socket.New(o)
 	return b.server.Listen()
 }

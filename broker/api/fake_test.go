@@ -186,6 +186,7 @@ func serve(t testing.TB, rep Replicas, fetches *purgatory.Purgatory[kafka.TopicP
 	})}
 	b.srv = socket.New(socket.Options{
 		Listeners: []socket.ListenerOptions{{Name: "PLAINTEXT", Addr: "127.0.0.1:0"}}, CloseGrace: 50 * time.Millisecond,
+		Pollers: 1, // as a broker has it
 	})
 	if err := b.srv.Listen(); err != nil {
 		t.Fatal(err)

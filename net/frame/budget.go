@@ -112,6 +112,13 @@ func (c *claim) try(n int) bool {
 	return c.growLocked(int64(n), int64(n))
 }
 
+// tryFor is get if nobody need wait for that.
+func (c *claim) tryFor(n, need int) bool {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	return c.growLocked(int64(n), int64(need))
+}
+
 // get makes the claim large enough for n bytes, of a frame of need bytes. It
 // waits for them, and fails when the connection ends.
 func (c *claim) get(n, need int) error {

@@ -29,6 +29,12 @@ const (
 // 1 … the maximum.
 var ErrTooLarge = errors.New("frame: bad length")
 
+// ErrWouldWait is TryNext's: Next is to be called.
+var ErrWouldWait = errors.New("frame: the frame has to wait")
+
+// errNothing ends a try: nothing has come.
+var errNothing = errors.New("frame: nothing to read")
+
 // Reader reads frames from one connection. It is used by one goroutine.
 type Reader struct {
 	conn net.Conn
@@ -49,7 +55,11 @@ type Reader struct {
 	limit   int // read at most so many bytes
 	n       int
 	err     error
+	trying  bool                  // by TryNext
 	readRaw func(fd uintptr) bool // f.tryRead, made once
+	tryRaw  func(fd uintptr)      // f.tryRead for a RawConn's Control
+	again   bool                  // tryRaw found nothing
+	drained bool                  // the last read of a try took all there was
 }
 
 // NewReader reads frames of at most max bytes, not counting the prefix.
@@ -59,6 +69,7 @@ func NewReader(conn net.Conn, pool *buf.Pool, max int) *Reader {
 		if raw, err := sc.SyscallConn(); err == nil {
 			f.raw = raw
 			f.readRaw = f.tryRead
+			f.tryRaw = func(fd uintptr) { f.again = !f.tryRead(fd) }
 		}
 	}
 	return f
@@ -101,11 +112,50 @@ func (f *Reader) Next() ([]byte, error) {
 	if err := f.fill(prefix + size); err != nil {
 		return nil, err
 	}
+	return f.cut(size), nil
+}
+
+// cut takes the frame of size bytes, which is there, out of the buffer.
+func (f *Reader) cut(size int) []byte {
 	f.hint = prefix + size
 	body := f.buf.B[f.r+prefix : f.r+prefix+size : f.r+prefix+size]
 	f.r += prefix + size
-	return body, nil
+	return body
 }
+
+// TryNext is Next that does not wait: ok is false if no whole frame is there yet.
+// ErrWouldWait means that the frame has to wait for memory, or is of more than most
+// bytes: Next goes on with it.
+func (f *Reader) TryNext(most int) (body []byte, ok bool, err error) {
+	if f.raw == nil {
+		return nil, false, ErrWouldWait
+	}
+	f.trying = true
+	defer func() { f.trying = false }()
+	err = f.fill(prefix)
+	size := 0
+	if err == nil {
+		if size, err = f.size(); err == nil && size > most {
+			err = ErrWouldWait
+		}
+	}
+	if err == nil {
+		err = f.fill(prefix + size)
+	}
+	if err == errNothing {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return f.cut(size), true, nil
+}
+
+// Hint is the size of the last frame with its prefix.
+func (f *Reader) Hint() int { return f.hint }
+
+// Partial reports whether a part of a frame is held.
+func (f *Reader) Partial() bool { return f.held() > 0 }
 
 // Buffered reports whether Next would return without reading: a whole frame is
 // there, or one that Next refuses.
@@ -166,6 +216,10 @@ func (f *Reader) size() (int, error) {
 // fill reads until need bytes are held.
 func (f *Reader) fill(need int) error {
 	for f.held() < need {
+		if f.trying && f.drained {
+			f.drained = false
+			return errNothing
+		}
 		f.Release()
 		if err := f.room(need); err != nil {
 			return err
@@ -231,8 +285,14 @@ func (f *Reader) claimFor(n, need int) error {
 	if f.claim == nil || n <= exempt {
 		return nil
 	}
+	if f.trying && !f.claim.tryFor(n, need) {
+		return ErrWouldWait
+	}
 	f.claimed, f.progress = true, true
 	f.arriving = true
+	if f.trying {
+		return nil
+	}
 	return f.claim.get(n, need)
 }
 
@@ -250,7 +310,15 @@ func (f *Reader) read() error {
 		return err
 	}
 	f.n, f.err = 0, nil
-	if err := f.raw.Read(f.readRaw); err != nil {
+	if f.trying {
+		if err := f.raw.Control(f.tryRaw); err != nil {
+			return err
+		}
+		f.drained = f.n < f.limit // so that the next read would find nothing
+		if f.again {
+			return errNothing
+		}
+	} else if err := f.raw.Read(f.readRaw); err != nil {
 		return err
 	}
 	if f.err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -18,6 +19,10 @@ const (
 	// sendfileFrom is the length of a range from which sendfile is used; below,
 	// a copy that leaves together with the bytes around it is cheaper.
 	sendfileFrom = 16 << 10
+	// sendMost bounds what is sent before others get their turn.
+	sendMost = 1 << 20
+	// joinMost is up to how many bytes pieces are copied together.
+	joinMost = 32 << 10
 	// sendfileChunk bounds one call of sendfile, so that the deadline is renewed.
 	sendfileChunk = 1 << 20
 	// writeChunk bounds one write for the same reason.
@@ -51,82 +56,192 @@ type Writer struct {
 	timeout time.Duration
 
 	deadline time.Time
-	backing  [][]byte
-	vec      net.Buffers
 
-	// Of the sendfile under way.
-	src     int
-	off     int64
-	left    int64
-	err     error
-	sendRaw func(fd uintptr) bool // w.trySend, made once
+	// Of the write under way.
+	left   []Piece // not sent yet
+	done   int64   // bytes of left[0] that are sent
+	joined *buf.Buf
+	err    error
+	moved  bool                  // the last step sent something
+	step   func(fd uintptr) bool // w.send, made once
+	try    func(fd uintptr)      // the same for a RawConn's Control
 }
 
 // NewWriter writes to conn and fails with os.ErrDeadlineExceeded when the peer
 // takes nothing for timeout (up to twice as long; 0: never).
 func NewWriter(conn net.Conn, pool *buf.Pool, timeout time.Duration) *Writer {
 	w := &Writer{conn: conn, pool: pool, timeout: timeout}
-	if _, ok := conn.(*net.TCPConn); ok {
-		if raw, err := conn.(syscall.Conn).SyscallConn(); err == nil {
+	if sc, ok := conn.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
 			w.raw = raw
-			w.sendRaw = w.trySend
+			w.step = w.send
+			w.try = func(fd uintptr) { w.send(fd) }
 		}
 	}
 	return w
 }
 
-// Write sends the pieces in order. Neighbouring bytes leave together.
+// Write sends the pieces in order. Small neighbours leave together.
 func (w *Writer) Write(pieces []Piece) error {
-	w.backing = w.backing[:0]
-	pending := 0
-	for i := range pieces {
-		p := &pieces[i]
-		if p.Range == nil {
-			w.backing = append(w.backing, p.Bytes)
-			if pending += len(p.Bytes); pending < writeChunk {
-				continue
-			}
-		}
-		pending = 0
-		if err := w.flush(); err != nil {
-			return err
-		}
-		if p.Range != nil {
-			if err := w.sendRange(p.Range); err != nil {
-				return err
-			}
-		}
-	}
-	return w.flush()
+	w.left, w.done, w.err = pieces, 0, nil
+	return w.Finish()
 }
 
-// flush writes the bytes collected in backing.
-func (w *Writer) flush() error {
-	defer func() {
-		clear(w.backing)
-		w.backing = w.backing[:0]
-	}()
-	if len(w.backing) > 1 {
+// Finish is Write for what Try has left.
+func (w *Writer) Finish() error {
+	for len(w.left) > 0 && w.err == nil {
 		if err := w.arm(); err != nil {
-			return err
+			w.err = err
+			break
 		}
-		w.vec = w.backing
-		_, err := w.vec.WriteTo(w.conn)
-		return err
-	}
-	for _, b := range w.backing {
-		for len(b) > 0 {
-			if err := w.arm(); err != nil {
-				return err
-			}
-			n, err := w.conn.Write(b[:min(len(b), writeChunk)])
-			if err != nil {
-				return err
-			}
-			b = b[n:]
+		if w.raw == nil {
+			w.err = w.copyPiece(&w.left[0])
+			w.left = w.left[1:]
+			continue
+		}
+		if err := w.raw.Write(w.step); err != nil && w.err == nil {
+			w.err = err
 		}
 	}
-	return nil
+	w.end()
+	return w.err
+}
+
+// Try begins to send the pieces and does not wait. If done is false, Retry or Finish
+// goes on; the pieces must stay until then, or until Drop.
+func (w *Writer) Try(pieces []Piece) (done bool, err error) {
+	w.left, w.done, w.err = pieces, 0, nil
+	return w.Retry()
+}
+
+// Retry goes on with what Try has left.
+func (w *Writer) Retry() (done bool, err error) {
+	if w.raw == nil {
+		return false, nil
+	}
+	if err := w.raw.Control(w.try); err != nil && w.err == nil {
+		w.err = err
+	}
+	if w.err != nil || len(w.left) == 0 {
+		w.end()
+		return true, w.err
+	}
+	return false, nil
+}
+
+// Moved reports whether the last Try or Retry sent anything.
+func (w *Writer) Moved() bool { return w.moved }
+
+// Drop gives up what Try has left.
+func (w *Writer) Drop() { w.end() }
+
+func (w *Writer) end() {
+	w.left, w.done = nil, 0
+	if w.joined != nil {
+		w.joined.Release()
+		w.joined = nil
+	}
+}
+
+// send runs when the socket may take more. It returns false to wait, and true after
+// some progress, so that the deadline is renewed.
+func (w *Writer) send(fd uintptr) bool {
+	w.moved = false
+	for sent := 0; len(w.left) > 0 && sent < sendMost; {
+		n, err := w.sendPiece(int(fd))
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return w.moved
+		case err != nil:
+			w.err = err
+			return true
+		}
+		w.moved = true
+		sent += n
+		w.advance(int64(n))
+	}
+	return true
+}
+
+// sendPiece sends bytes of the first piece, joined with others if they are small.
+func (w *Writer) sendPiece(fd int) (int, error) {
+	p := &w.left[0]
+	if p.Range == nil {
+		b := w.join(p.Bytes[w.done:])
+		n, err := syscall.Write(fd, b[:min(len(b), writeChunk)])
+		if err != nil && err != unix.EINTR && err != unix.EAGAIN {
+			err = fmt.Errorf("frame: %w", os.NewSyscallError("write", err))
+		}
+		return n, err
+	}
+	f, ok := vfs.OSFile(p.Range.File)
+	if !ok {
+		return w.sendCopied(fd, p.Range)
+	}
+	off := p.Range.Offset + w.done
+	n, err := unix.Sendfile(fd, int(f.Fd()), &off, int(min(p.Range.Length-w.done, sendfileChunk)))
+	switch {
+	case err == unix.EINTR || err == unix.EAGAIN:
+	case err != nil:
+		err = fmt.Errorf("frame: sendfile: %w", err)
+	case n == 0:
+		err = fmt.Errorf("%w: %s at %d, %d bytes missing", ErrShortRange, p.Range.File.Name(), off, p.Range.Length-w.done)
+	}
+	return n, err
+}
+
+// sendCopied sends the next bytes of a range of a file that has no descriptor.
+func (w *Writer) sendCopied(fd int, r *vfs.Range) (int, error) {
+	b := w.pool.Get(int(min(r.Length-w.done, copyChunk)))
+	defer b.Release()
+	p := b.B[:min(r.Length-w.done, copyChunk)]
+	if err := ReadRange(p, r.File, r.Offset+w.done); err != nil {
+		return 0, err
+	}
+	return syscall.Write(fd, p)
+}
+
+// join puts first, the rest of the first piece, and the small pieces of bytes that
+// follow into one buffer, so that one call sends them. left has them as one piece
+// then.
+func (w *Writer) join(first []byte) []byte {
+	n, total := 1, len(first)
+	for n < len(w.left) && w.left[n].Range == nil && total+len(w.left[n].Bytes) <= joinMost {
+		total += len(w.left[n].Bytes)
+		n++
+	}
+	if n == 1 || w.joined != nil {
+		return first
+	}
+	w.joined = w.pool.Get(total)
+	w.joined.B = append(w.joined.B, first...)
+	for i := 1; i < n; i++ {
+		w.joined.B = append(w.joined.B, w.left[i].Bytes...)
+	}
+	w.left = w.left[n-1:]
+	w.left[0] = Piece{Bytes: w.joined.B}
+	w.done = 0
+	return w.joined.B
+}
+
+// advance notes that n bytes of the first piece are sent.
+func (w *Writer) advance(n int64) {
+	w.done += n
+	p := &w.left[0]
+	size := int64(len(p.Bytes))
+	if p.Range != nil {
+		size = p.Range.Length
+	}
+	if w.done < size {
+		return
+	}
+	if w.joined != nil && p.Range == nil {
+		w.joined.Release()
+		w.joined = nil
+	}
+	w.left, w.done = w.left[1:], 0
 }
 
 // arm makes sure that at least timeout is left for the next write. The timer is
@@ -143,47 +258,22 @@ func (w *Writer) arm() error {
 	return w.conn.SetWriteDeadline(w.deadline)
 }
 
-func (w *Writer) sendRange(r *vfs.Range) error {
-	f, ok := vfs.OSFile(r.File)
-	if !ok || w.raw == nil {
-		return w.copyRange(r)
+// copyPiece sends a piece where there is no descriptor.
+func (w *Writer) copyPiece(p *Piece) error {
+	if p.Range != nil {
+		return w.copyRange(p.Range)
 	}
-	w.src, w.off, w.left = int(f.Fd()), r.Offset, r.Length
-	for w.left > 0 {
+	for b := p.Bytes; len(b) > 0; {
 		if err := w.arm(); err != nil {
 			return err
 		}
-		w.err = nil
-		if err := w.raw.Write(w.sendRaw); err != nil {
+		n, err := w.conn.Write(b[:min(len(b), writeChunk)])
+		if err != nil {
 			return err
 		}
-		if w.err != nil {
-			if errors.Is(w.err, ErrShortRange) {
-				return fmt.Errorf("%w: %s at %d, %d bytes missing", w.err, r.File.Name(), w.off, w.left)
-			}
-			return w.err
-		}
+		b = b[n:]
 	}
 	return nil
-}
-
-// trySend runs when the socket may take more. It returns false to wait, and
-// true after some progress, so that the deadline is renewed.
-func (w *Writer) trySend(fd uintptr) bool {
-	n, err := unix.Sendfile(int(fd), w.src, &w.off, int(min(w.left, sendfileChunk)))
-	switch {
-	case err == unix.EINTR:
-		return true
-	case err == unix.EAGAIN:
-		return false
-	case err != nil:
-		w.err = fmt.Errorf("frame: sendfile: %w", err)
-	case n == 0:
-		w.err = ErrShortRange
-	default:
-		w.left -= int64(n)
-	}
-	return true
 }
 
 // copyRange sends a range through a buffer.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"barnabas/net/frame"
+	"barnabas/net/poll"
 	"barnabas/protocol"
 )
 
@@ -34,11 +35,14 @@ type Conn struct {
 	req      Request
 	idleFrom time.Time // when the read deadline was set
 	requests uint32    // read so far; which of them are timed
+	inlined
 
 	// Of whoever has set writing.
 	writer *frame.Writer
 	batch  []Reply
 	pieces []frame.Piece
+	// closing is why the connection ends once the batch is written.
+	closing error
 
 	mu sync.Mutex // guards following
 	// queue is a ring of the unanswered requests in order; made with the first.
@@ -74,6 +78,10 @@ func newConn(s *Server, l *listener, id uint64, nc net.Conn, ip string) *Conn {
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.reader.Share(s.budget, c.ctx.Done(), c.close)
 	c.active.Store(time.Now().UnixNano())
+	if pc, ok := nc.(*poll.Conn); ok {
+		c.polled = pc
+		pc.Handle(c)
+	}
 	return c
 }
 
@@ -93,8 +101,14 @@ func (c *Conn) RemoteHost() string { return c.ip }
 func (c *Conn) Context() context.Context { return c.ctx }
 
 // run reads and serves until the connection ends.
-func (c *Conn) run() {
-	err := c.serve()
+func (c *Conn) run() { c.runFrom(nil) }
+
+// runFrom begins with a frame that is read already, if there is one.
+func (c *Conn) runFrom(body []byte) {
+	err := c.serve(body)
+	if err == errInline {
+		return
+	}
 	if errors.Is(err, errShutdown) {
 		c.drain()
 	}
@@ -102,40 +116,57 @@ func (c *Conn) run() {
 	c.reader.Close()
 }
 
-func (c *Conn) serve() error {
+func (c *Conn) serve(body []byte) error {
 	for {
-		if !c.reader.Buffered() {
-			c.flush()
+		if !c.holdUp() {
+			return net.ErrClosed
 		}
-		body, err := c.next()
-		if err != nil {
-			return err
+		if body == nil {
+			if !c.reader.Buffered() {
+				c.flush(true)
+				if c.takeOver() {
+					return errInline
+				}
+			}
+			var err error
+			if body, err = c.next(); err != nil {
+				return err
+			}
 		}
-		h, body, err := protocol.ParseHeader(body)
+		h, rest, err := protocol.ParseHeader(body)
+		body = nil
 		if err != nil {
 			return err
 		}
 		if !Overlaps(h.Key) && !c.drain() {
 			return net.ErrClosed
 		}
-		c.reader.Complete()
-		r := &c.req
-		r.Key, r.Version, r.CorrelationID, r.Body = h.Key, h.Version, h.CorrelationID, body
-		if string(h.ClientID) != r.ClientID { // rare: one client, one name
-			r.ClientID = string(h.ClientID)
-		}
-		r.Arrived, r.Follower, r.Stamped = time.Now(), false, h.Stamped && c.listener.opt.Protected
-		if r.Stamped && c.srv.opt.Heard != nil {
-			c.srv.opt.Heard(h.Stamp)
-		}
-		c.active.Store(r.Arrived.UnixNano())
-		reply := c.srv.handler.Serve(c.ctx, r)
-		r.Release() // before waiting for a client that takes no replies
-		reply.slot, reply.arrived = c.served(r), r.Arrived
-		if !c.push(reply) {
+		if !c.serveOne(h, rest) {
 			return net.ErrClosed
 		}
 	}
+}
+
+// serveOne serves a request. It reports whether the connection lives.
+func (c *Conn) serveOne(h protocol.Header, body []byte) bool {
+	c.reader.Complete()
+	r := &c.req
+	r.Key, r.Version, r.CorrelationID, r.Body = h.Key, h.Version, h.CorrelationID, body
+	if string(h.ClientID) != r.ClientID { // rare: one client, one name
+		r.ClientID = string(h.ClientID)
+	}
+	r.Arrived, r.Follower, r.Stamped = time.Now(), false, h.Stamped && c.listener.opt.Protected
+	if r.Stamped && c.srv.opt.Heard != nil {
+		c.srv.opt.Heard(h.Stamp)
+	}
+	c.active.Store(r.Arrived.UnixNano())
+	reply := c.srv.handler.Serve(c.ctx, r)
+	r.Release() // before waiting for a client that takes no replies
+	reply.slot, reply.arrived = c.served(r), r.Arrived
+	if c.polled != nil {
+		c.timed(r.Arrived)
+	}
+	return c.push(reply)
 }
 
 // next reads a frame. A connection with unanswered requests is not idle.
@@ -188,6 +219,11 @@ func (c *Conn) shutdown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.draining = true
+	if c.inline {
+		if !c.reading {
+			c.leaveLocked(nil)
+		} // else it leaves when it is done
+	}
 	// An error means that the connection is closed already.
 	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 }
@@ -201,6 +237,12 @@ func (c *Conn) close(reason error) {
 		return
 	}
 	c.dead = true
+	rest := c.unsent // the batch is nobody's now
+	c.unsent = false
+	unread := c.inline && !c.reading
+	if unread {
+		c.inline = false
+	}
 	var left []Reply
 	for c.count > 0 {
 		r := c.popLocked()
@@ -219,6 +261,13 @@ func (c *Conn) close(reason error) {
 	c.cancel()
 	// What Close could say, nobody can act on.
 	_ = c.conn.Close()
+	if rest {
+		c.writer.Drop()
+		c.discardBatch()
+	}
+	if unread {
+		c.reader.Close()
+	}
 	for i := range left {
 		left[i].discard()
 		if p := left[i].pending; p != nil && p.cancel != nil {

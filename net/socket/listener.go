@@ -71,7 +71,10 @@ func (l *listener) start(nc net.Conn) {
 		_ = nc.Close() // refused; nothing was sent
 		return
 	}
-	c := newConn(s, l, s.nextID.Add(1), nc, ip)
+	if tc, ok := nc.(*net.TCPConn); ok {
+		s.setBuffers(tc)
+	}
+	c := newConn(s, l, s.nextID.Add(1), s.adopt(nc), ip)
 	s.conns[c] = struct{}{}
 	s.perIP[ip]++
 	l.open++
@@ -81,10 +84,23 @@ func (l *listener) start(nc net.Conn) {
 	if victim != nil {
 		victim.close(errMadeRoom)
 	}
-	if tc, ok := nc.(*net.TCPConn); ok {
-		s.setBuffers(tc)
+	if !c.takeOver() {
+		s.wg.Go(c.run)
 	}
-	s.wg.Go(c.run)
+}
+
+// adopt gives a connection to a poller, if there are any.
+func (s *Server) adopt(nc net.Conn) net.Conn {
+	tc, ok := nc.(*net.TCPConn)
+	if !ok || len(s.pollers) == 0 {
+		return nc
+	}
+	pc, err := s.pollers[s.nextID.Load()%uint64(len(s.pollers))].Adopt(tc)
+	if err != nil {
+		s.opt.Logger.Debug("connection without a poller", "error", err)
+		return nc // closed perhaps, which its reader will find
+	}
+	return pc
 }
 
 // errMadeRoom closes the connection of a client for that of a broker.

@@ -55,6 +55,11 @@ type Options struct {
 	// MaxReadyBytes is the size of finished replies above which a connection
 	// reads no further. Default 1 MiB.
 	MaxReadyBytes int
+	// Pollers is how many threads wait for connections and serve what needs no
+	// waiting, see package poll. Each takes a processor of Go's while it waits, so
+	// they should be fewer than GOMAXPROCS, in a process that has no other server.
+	// Default 0: a goroutine for each connection.
+	Pollers int
 	// CloseGrace is how long Close waits for requests under way. Default 5 s.
 	CloseGrace time.Duration
 	// Stamp tells how far this broker has read the change log, for answers to other

@@ -12,8 +12,8 @@ import (
 // errParkedTwice is a bug of a handler.
 var errParkedTwice = errors.New("socket: a gathered reply was parked again")
 
-// push takes the reply to the latest request into the queue, and holds the
-// reader up while too much is waiting. It reports whether the connection lives.
+// push takes the reply to the latest request into the queue. It reports whether the
+// connection lives.
 func (c *Conn) push(r Reply) bool {
 	c.mu.Lock()
 	if c.dead {
@@ -40,14 +40,25 @@ func (c *Conn) push(r Reply) bool {
 	if r.out != nil {
 		c.ready += r.out.Len()
 	}
-	for !c.dead && (c.count+c.sending >= c.srv.opt.MaxPending || c.ready >= int64(c.srv.opt.MaxReadyBytes)) {
-		if !c.flushLocked() {
+	c.mu.Unlock()
+	return true
+}
+
+// fullLocked reports whether too much waits for the next request to be read.
+func (c *Conn) fullLocked() bool {
+	return c.count+c.sending >= c.srv.opt.MaxPending || c.ready >= int64(c.srv.opt.MaxReadyBytes)
+}
+
+// holdUp waits while too much is waiting. It reports whether the connection lives.
+func (c *Conn) holdUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.dead && c.fullLocked() {
+		if !c.flushLocked(true) {
 			c.space.Wait()
 		}
 	}
-	alive := !c.dead
-	c.mu.Unlock()
-	return alive
+	return !c.dead
 }
 
 // growLocked doubles the ring.
@@ -72,23 +83,24 @@ func (c *Conn) popLocked() Reply {
 	return r
 }
 
-// flush sends what is ready, unless somebody else is at it.
-func (c *Conn) flush() {
+// flush sends what is ready, unless somebody else is at it. Without wait, what the
+// client does not take at once is left to the poller.
+func (c *Conn) flush(wait bool) {
 	c.mu.Lock()
-	c.flushLocked()
+	c.flushLocked(wait)
 	c.mu.Unlock()
 }
 
 // flushLocked sends what is ready at the front of the queue, and sees to it
-// that a writer runs if something parked remains. It reports whether it sent
+// that somebody writes if something parked remains. It reports whether it sent
 // anything; c.mu is free meanwhile.
-func (c *Conn) flushLocked() bool {
+func (c *Conn) flushLocked(wait bool) bool {
 	sent := false
-	if !c.writing && c.count > 0 && c.front().ready() {
-		c.pumpLocked()
+	if !c.dead && !c.writing && c.count > 0 && c.front().ready() {
+		c.pumpLocked(wait)
 		sent = true
 	}
-	if c.count > 0 && !c.started && !c.dead {
+	if c.count > 0 && !c.started && !c.dead && c.polled == nil {
 		c.started = true
 		c.srv.wg.Go(c.write)
 	}
@@ -101,7 +113,7 @@ func (c *Conn) drain() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.dead && c.count+c.sending > 0 {
-		if !c.flushLocked() {
+		if !c.flushLocked(true) {
 			c.space.Wait()
 		}
 	}
@@ -114,7 +126,7 @@ func (c *Conn) write() {
 	defer c.mu.Unlock()
 	for !c.dead {
 		if !c.writing && c.count > 0 && c.front().ready() {
-			c.pumpLocked()
+			c.pumpLocked(true)
 			continue
 		}
 		c.work.Wait()
@@ -122,8 +134,9 @@ func (c *Conn) write() {
 }
 
 // pumpLocked writes replies as long as the front of the queue is ready. All
-// that is ready together leaves together.
-func (c *Conn) pumpLocked() {
+// that is ready together leaves together. Without wait, it ends where the client
+// takes no more; the poller goes on then, and writing stays.
+func (c *Conn) pumpLocked(wait bool) {
 	c.writing = true
 	for !c.dead && c.count > 0 && c.front().ready() {
 		c.batch = c.batch[:0]
@@ -136,22 +149,27 @@ func (c *Conn) pumpLocked() {
 		}
 		c.sending = len(c.batch)
 		c.mu.Unlock()
-		err := c.send()
-		if err != nil {
-			c.close(err)
+		c.prepare()
+		done, err := true, error(nil)
+		switch {
+		case len(c.pieces) == 0:
+		case wait:
+			err = c.writer.Write(c.pieces)
+		default:
+			done, err = c.writer.Try(c.pieces)
 		}
 		c.mu.Lock()
-		c.sending = 0
-		c.space.Broadcast()
+		if !c.wroteLocked(done, err) {
+			c.polled.WatchWrite(true)
+			return
+		}
 	}
 	c.writing = false
 }
 
-// send gathers and writes c.batch. A reply that closes the connection becomes
-// the error, after all before it are written.
-func (c *Conn) send() error {
-	var closing error
-	outs := 0
+// prepare gathers c.batch and makes the pieces to write. A reply that closes the
+// connection sets c.closing, which ends it after all before are written.
+func (c *Conn) prepare() {
 	for i := range c.batch {
 		r := c.batch[i]
 		if r.kind == replyParked {
@@ -164,32 +182,36 @@ func (c *Conn) send() error {
 			r.kind, r.err = replyClose, errParkedTwice
 		}
 		if r.kind == replyClose {
-			closing = closeReason(r.err)
+			c.closing = closeReason(r.err)
 			c.dropFrom(i)
 			break
 		}
 		if r.kind == replyOut {
 			r.out.finish()
 			c.pieces = r.out.appendPieces(c.pieces)
-			outs++
 		}
 	}
-	var err error
-	if outs > 0 {
-		if err = c.writer.Write(c.pieces); err == nil {
-			c.sent()
-		}
+}
+
+// ended lets go of the batch, whose write ended so. The error ends the connection.
+func (c *Conn) ended(err error) error {
+	if err == nil && len(c.pieces) > 0 {
+		c.sent()
 	}
+	c.discardBatch()
+	if err != nil {
+		return err
+	}
+	return c.closing
+}
+
+func (c *Conn) discardBatch() {
 	clear(c.pieces)
 	c.pieces = c.pieces[:0]
 	for i := range c.batch {
 		c.batch[i].discard()
 	}
 	clear(c.batch)
-	if err != nil {
-		return err
-	}
-	return closing
 }
 
 // gather makes a parked reply. A panic closes the connection: a bug that one

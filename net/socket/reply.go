@@ -198,7 +198,12 @@ func (p *Pending) Complete() {
 		return
 	}
 	p.state = complete
-	if !c.writing && c.count > 0 && c.front().reply.pending == p {
-		c.work.Signal()
+	if c.writing || c.count == 0 || c.front().reply.pending != p {
+		return
 	}
+	if c.polled != nil {
+		c.polled.Post()
+		return
+	}
+	c.work.Signal()
 }

@@ -11,6 +11,7 @@ import (
 
 	"barnabas/internal/buf"
 	"barnabas/net/frame"
+	"barnabas/net/poll"
 )
 
 // Server listens and serves. New, then Listen, then Serve; Close ends it.
@@ -20,6 +21,8 @@ type Server struct {
 	budget  *frame.Budget
 	outs    sync.Pool // of *Out
 	handler Handler
+	pollers []*poll.Poller // made by Listen
+	polled  sync.Once      // ends them
 	log     limitedLog
 	nextID  atomic.Uint64
 	stats   stats
@@ -53,6 +56,14 @@ func New(o Options) *Server {
 // else is done, and ports that were 0 are known. The error names host and port;
 // nothing stays bound then.
 func (s *Server) Listen() error {
+	for range s.opt.Pollers {
+		p, err := poll.New()
+		if err != nil {
+			s.opt.Logger.Warn("connections are served by goroutines", "error", err)
+			break
+		}
+		s.pollers = append(s.pollers, p)
+	}
 	for _, o := range s.opt.Listeners {
 		ln, err := s.opt.Listen("tcp", o.Addr)
 		if err == nil && s.opt.Backlog > 0 {
@@ -72,6 +83,7 @@ func (s *Server) Listen() error {
 				err = errors.Join(err, l.ln.Close())
 			}
 			s.listeners = nil
+			s.endPollers()
 			return fmt.Errorf("socket: listener %s on %s: %w", o.Name, o.Addr, err)
 		}
 		s.mu.Lock()
@@ -113,6 +125,9 @@ func (s *Server) Serve(ctx context.Context, h Handler) error {
 		s.wg.Go(l.accept)
 	}
 	s.mu.Unlock()
+	if len(s.pollers) > 0 {
+		s.wg.Go(s.sweep)
+	}
 
 	select {
 	case <-ctx.Done():
@@ -147,7 +162,17 @@ func (s *Server) Close() error {
 	grace.Stop()
 	s.cancel()
 	s.wg.Wait()
+	s.endPollers()
 	return errors.Join(errs...)
+}
+
+// endPollers ends them when no connection is left.
+func (s *Server) endPollers() {
+	s.polled.Do(func() {
+		for _, p := range s.pollers {
+			p.Close()
+		}
+	})
 }
 
 // giveUp closes the connections that are still busy.

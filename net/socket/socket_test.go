@@ -28,6 +28,16 @@ type handlerFunc func(ctx context.Context, r *Request) Reply
 
 func (f handlerFunc) Serve(ctx context.Context, r *Request) Reply { return f(ctx, r) }
 
+// pollers is Options.Pollers of the tests' servers.
+var pollers int
+
+// TestMain runs all tests on goroutines, and again on a poller.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	pollers = 1
+	os.Exit(max(code, m.Run()))
+}
+
 // start serves h on a port of its own until the test ends.
 func start(t *testing.T, o Options, h handlerFunc) *Server {
 	t.Helper()
@@ -37,6 +47,7 @@ func start(t *testing.T, o Options, h handlerFunc) *Server {
 	if o.CloseGrace == 0 {
 		o.CloseGrace = 100 * time.Millisecond
 	}
+	o.Pollers = pollers
 	s := New(o)
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)

@@ -155,6 +155,11 @@ func (s *Server) Collect(p *metrics.Page) {
 	p.Gauge("barnabas_request_memory_limit_bytes", "Bound of that (queued.max.request.bytes).", m.Limit)
 	p.Gauge("barnabas_request_memory_waiting", "Connections that are not read until there is memory for their requests.", int64(m.Waiting))
 	p.Counter("barnabas_slow_requests_closed_total", "Connections closed because their request held memory that others waited for and arrived too slowly.", m.Evicted)
+	stalls := int64(0)
+	for _, poller := range s.pollers {
+		stalls += poller.Stalls()
+	}
+	p.Counter("barnabas_poller_stalls_total", "Times that a request held up the others of its poller, so that another thread went on with them.", stalls)
 	hits, misses := s.pool.Stats()
 	p.Counter("barnabas_buffers_reused_total", "Network buffers taken from the pool.", hits)
 	p.Counter("barnabas_buffers_made_total", "Network buffers allocated.", misses)

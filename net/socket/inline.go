@@ -1,0 +1,260 @@
+package socket
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"barnabas/net/frame"
+	"barnabas/net/poll"
+	"barnabas/protocol"
+)
+
+const (
+	// inlineFrame is the largest frame that is served by the poller, so that others
+	// need not wait for long.
+	inlineFrame = 1 << 20
+	// inlineTurn is how many requests of a connection are served before others get
+	// their turn.
+	inlineTurn = 64
+	// slowHandler is the time in its handler from which a request is slow: the disk
+	// was waited for, or much was unpacked. A connection with several of them in a few
+	// (slowLimit; a fast one takes 1 off slowCount, since a thread may lose its
+	// processor any time) has a goroutine for slowTime.
+	slowHandler = 250 * time.Microsecond
+	slowCount   = 4
+	slowLimit   = 12
+	slowTime    = time.Second
+)
+
+// errInline ends the goroutine of a connection that its poller serves from now on.
+var errInline = errors.New("socket: served by its poller")
+
+// inlined are the fields of a Conn for being served by its poller.
+type inlined struct {
+	polled *poll.Conn // nil if goroutines serve the connection
+
+	// Of who reads.
+	slow  time.Time // not served by the poller until then, if not zero
+	score int       // see slowLimit
+
+	// inline: no goroutine reads, the poller is told when something can be read.
+	// Guarded by Conn.mu, as the following are.
+	inline  bool
+	reading bool      // Readable is at it
+	unsent  bool      // the writer has a rest, which goes when the poller says so; writing is set
+	stuck   time.Time // since when there is a rest and nothing went
+}
+
+// takeOver lets the poller serve the connection, if it may. The goroutine that read
+// until now ends then, and must touch nothing.
+func (c *Conn) takeOver() bool {
+	if c.polled == nil || c.reader.Hint() > inlineFrame || !c.polled.Poller().Calm() {
+		return false
+	}
+	if !c.slow.IsZero() {
+		if time.Now().Before(c.slow) {
+			return false
+		}
+		c.slow = time.Time{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead || c.draining || c.fullLocked() {
+		return false
+	}
+	c.inline = true
+	c.polled.WatchRead(true)
+	return true
+}
+
+// timed notes how long the handler took.
+func (c *Conn) timed(arrived time.Time) {
+	now := time.Now()
+	if now.Sub(arrived) < slowHandler {
+		c.score = max(c.score-1, 0)
+		return
+	}
+	if c.score += slowCount; c.score >= slowLimit {
+		c.score, c.slow = 0, now.Add(slowTime)
+	}
+}
+
+// leaveLocked gives the connection a goroutine again, which begins with a frame
+// that is read already, if there is one.
+func (c *Conn) leaveLocked(body []byte) {
+	c.inline, c.reading = false, false
+	c.polled.WatchRead(false)
+	c.srv.wg.Go(func() { c.runFrom(body) })
+}
+
+// Readable implements poll.Handler.
+func (c *Conn) Readable() {
+	c.mu.Lock()
+	if c.dead || !c.inline {
+		c.mu.Unlock()
+		return
+	}
+	c.reading = true
+	c.mu.Unlock()
+
+	body, err := c.serveReady()
+
+	c.mu.Lock()
+	switch {
+	case c.dead:
+		c.inline, c.reading = false, false
+		c.mu.Unlock()
+		c.reader.Close()
+		return
+	case errors.Is(err, frame.ErrWouldWait) || err == nil && (c.draining || body != nil):
+		c.leaveLocked(body)
+	case err == nil:
+		c.reading = false
+	default:
+		c.inline, c.reading = false, false
+		c.mu.Unlock()
+		c.close(err)
+		c.reader.Close()
+		return
+	}
+	c.mu.Unlock()
+}
+
+// serveReady serves what has come. A body is of a request that may wait, and so
+// needs a goroutine, as frame.ErrWouldWait does.
+func (c *Conn) serveReady() (body []byte, err error) {
+	for range inlineTurn {
+		body, ok, err := c.reader.TryNext(inlineFrame)
+		if err != nil {
+			c.flush(false)
+			return nil, err
+		}
+		if !ok {
+			if c.reader.Partial() {
+				c.active.Store(time.Now().UnixNano())
+			}
+			c.flush(false)
+			return nil, nil
+		}
+		h, rest, err := protocol.ParseHeader(body)
+		if err != nil {
+			return nil, err
+		}
+		if !Overlaps(h.Key) || !c.polled.Poller().Calm() {
+			return body, nil
+		}
+		c.serveOne(h, rest)
+		if !c.slow.IsZero() {
+			c.flush(false)
+			return nil, frame.ErrWouldWait
+		}
+		c.mu.Lock()
+		dead, full := c.dead, c.fullLocked()
+		c.mu.Unlock()
+		if dead {
+			return nil, net.ErrClosed
+		}
+		if full {
+			return nil, frame.ErrWouldWait
+		}
+	}
+	c.flush(false)
+	if c.reader.Partial() { // the poller is told of what comes, not of what is here
+		return nil, frame.ErrWouldWait
+	}
+	return nil, nil
+}
+
+// Writable implements poll.Handler.
+func (c *Conn) Writable() {
+	c.mu.Lock()
+	if c.dead || !c.unsent {
+		c.mu.Unlock()
+		return
+	}
+	c.unsent = false // nobody else drops the rest now
+	c.mu.Unlock()
+	done, err := c.writer.Retry()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if done = c.wroteLocked(done, err); !done {
+		return
+	}
+	c.polled.WatchWrite(false)
+	c.writing = false
+	c.flushLocked(false)
+}
+
+// wroteLocked ends a write of the batch that does not wait. It reports false if a
+// rest is left to the poller.
+func (c *Conn) wroteLocked(done bool, err error) bool {
+	if !done && !c.dead {
+		c.unsent = true
+		if c.writer.Moved() || c.stuck.IsZero() {
+			c.stuck = time.Now()
+		}
+		return false
+	}
+	c.stuck = time.Time{}
+	c.mu.Unlock()
+	if !done {
+		c.writer.Drop()
+		err = net.ErrClosed
+	}
+	if err = c.ended(err); err != nil {
+		c.close(err)
+	}
+	c.mu.Lock()
+	c.sending = 0
+	c.space.Broadcast()
+	return true
+}
+
+// Posted implements poll.Handler: a parked reply may be complete.
+func (c *Conn) Posted() { c.flush(false) }
+
+// checkIdle closes the connection if nothing has happened on it for too long. The
+// poller has no deadlines.
+func (c *Conn) checkIdle(now time.Time) {
+	c.mu.Lock()
+	idle := c.inline && !c.reading && c.count+c.sending == 0
+	stuck := c.unsent && !c.stuck.IsZero() && c.srv.opt.WriteTimeout > 0 && now.Sub(c.stuck) > c.srv.opt.WriteTimeout
+	c.mu.Unlock()
+	switch {
+	case stuck:
+		c.close(os.ErrDeadlineExceeded)
+	case idle && c.srv.opt.MaxIdle > 0 && now.UnixNano()-c.active.Load() > int64(c.srv.opt.MaxIdle):
+		c.close(nil)
+	}
+}
+
+// sweep looks after the connections of pollers until the server is closed.
+func (s *Server) sweep() {
+	every := time.Minute
+	if o := s.opt.MaxIdle; o > 0 {
+		every = min(every, o/8)
+	}
+	if o := s.opt.WriteTimeout; o > 0 {
+		every = min(every, o/4)
+	}
+	tick := time.NewTicker(max(every, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case now := <-tick.C:
+			s.mu.Lock()
+			all := make([]*Conn, 0, len(s.conns))
+			for c := range s.conns {
+				all = append(all, c)
+			}
+			s.mu.Unlock()
+			for _, c := range all {
+				c.checkIdle(now)
+			}
+		}
+	}
+}
