@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -118,12 +119,18 @@ func remembers(e *journal.Explanation) int {
 	return 0
 }
 
+// explainWait bounds the wait for one broker: one that has just died is still
+// listed.
+const explainWait = 2 * time.Second
+
 func askToExplain(ctx context.Context, b *kgo.Broker, subject string) (*journal.Explanation, error) {
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	r := kmsg.NewDescribeConfigsRequestResource()
 	r.ResourceType, r.ResourceName = protocol.ResourceExplanation, subject
 	req.Resources = append(req.Resources, r)
-	resp, err := b.RetriableRequest(ctx, req)
+	ctx, cancel := context.WithTimeout(ctx, explainWait)
+	defer cancel()
+	resp, err := b.Request(ctx, req)
 	if err != nil {
 		return nil, err
 	}

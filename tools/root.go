@@ -104,7 +104,7 @@ Start one beside your ZooKeeper:   barnabas server conf/server.toml`,
 			root.AddCommand(c)
 		}
 	}
-	add("broker", t.devCommand(), t.serverCommand())
+	add("broker", t.devCommand(), t.serverCommand(), t.clusterCommand())
 	add("data", t.topicsCommand(), t.configsCommand(), t.consoleProducerCommand(), t.consoleConsumerCommand(), t.groupsCommand(),
 		t.getOffsetsCommand(), t.deleteRecordsCommand(), t.leaderElectionCommand())
 	add("look", t.producerPerfCommand(), t.consumerPerfCommand(), t.verifiableProducerCommand(), t.verifiableConsumerCommand(),

@@ -45,7 +45,7 @@ func TestExitCodes(t *testing.T) {
 		code int
 		want string // on stderr; on stdout when the code is 0
 	}{
-		{"", 0, "Brokers:\n  dev "},
+		{"", 0, "Brokers:\n  cluster "},
 		{"--help", 0, "Measuring and looking inside:"},
 		{"version", 0, "compatible with Apache Kafka 3.9"},
 		{"topics --help", 0, "barnabas topics --create --topic orders"},
@@ -75,6 +75,7 @@ func TestExitCodes(t *testing.T) {
 		{"configs --describe --entity-type clients --entity-default", 1, "not built yet"},
 		{"configs --describe --topic t --broker 1", 2, "One entity at a time"},
 		{"configs --describe --topic t --zookeeper z:1", 2, "--bootstrap-server is"},
+		{"cluster nonsense", 2, `unknown command "nonsense"; there is cluster-id`},
 		{"explain", 2, "What shall be explained?"},
 		{"explain broker 1 2", 2, "What shall be explained?"},
 		{"explain t-0 --zookeeper z:1 --bootstrap-server b:1", 2, "leave --bootstrap-server out"},
