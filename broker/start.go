@@ -356,6 +356,7 @@ func (b *Broker) buildGroups() error {
 			return 0
 		},
 		Legacy: group.ZooKeeperOffsets{Client: b.zk},
+		Lags:   groupLags{self: b.id, image: b.metadata.Current, m: b.replicas, peers: b.peers},
 		Config: group.Config{
 			MinSessionTimeout: g.MinSessionTimeout, MaxSessionTimeout: g.MaxSessionTimeout,
 			InitialRebalanceDelay: g.InitialRebalanceDelay, MaxSize: g.MaxSize, MaxMetadata: g.MetadataMaxBytes,

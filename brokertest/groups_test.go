@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"barnabas/protocol/groupstory"
 )
 
 // committer is the only member of a group, and commits one offset after the
@@ -186,4 +188,64 @@ func describe(t *testing.T, c *Cluster) kadm.DescribedGroups {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// TestLagOverBrokers: the coordinator knows how far a group is behind on all
+// brokers, although it stopped before anybody looked.
+func TestLagOverBrokers(t *testing.T) {
+	c := Start(t, Brokers(3), Topics(Topic{Name: "work", Partitions: 6}))
+	cl := c.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	written := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	offsets := kadm.Offsets{}
+	for p := range int32(6) {
+		for range 10 {
+			if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "work", Partition: p, Timestamp: written}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		offsets.Add(kadm.Offset{Topic: "work", Partition: p, At: 4, LeaderEpoch: -1})
+	}
+	admin := kadm.NewClient(cl)
+	if err := admin.CommitAllOffsets(t.Context(), "team", offsets); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the lag of six partitions", func() error {
+		story, err := tell(t, cl, "team", true)
+		if err != nil || story == nil {
+			return fmt.Errorf("the story is %v, %v", story, err)
+		}
+		if len(story.Lag) != 6 {
+			return fmt.Errorf("%+v", story.Lag)
+		}
+		for _, l := range story.Lag {
+			if l.Records != 6 || l.Millis < time.Hour.Milliseconds() || l.Millis > time.Hour.Milliseconds()+10*60_000 {
+				return fmt.Errorf("%+v", l)
+			}
+		}
+		return nil
+	})
+	// Nobody is told who did not ask.
+	if story, err := tell(t, cl, "team", false); story != nil || err != nil {
+		t.Errorf("%v, %v", story, err)
+	}
+}
+
+// tell asks a group's coordinator itself: franz-go, which shares such requests out
+// among brokers, does not keep tags.
+func tell(t *testing.T, cl *kgo.Client, group string, ask bool) (*groupstory.Story, error) {
+	t.Helper()
+	d, err := kadm.NewClient(cl).DescribeGroups(t.Context(), group)
+	if err != nil {
+		return nil, err
+	}
+	req := kmsg.NewPtrDescribeGroupsRequest()
+	req.Groups = []string{group}
+	if ask {
+		groupstory.Ask(req)
+	}
+	resp, err := cl.Broker(int(d[group].Coordinator.NodeID)).RetriableRequest(t.Context(), req)
+	if err != nil {
+		return nil, err
+	}
+	return groupstory.Of(&resp.(*kmsg.DescribeGroupsResponse).Groups[0])
 }

@@ -106,6 +106,10 @@ func TestConsumerGroupsTool(t *testing.T) {
 	both(t, b, "--describe", "--group", "nobody")
 	both(t, b, "--reset-offsets", "--group", "team", "--topic", "orders", "--to-earliest", "--execute")
 
+	if out := barnabas(t, "", "explain", "group", "team", "--bootstrap-server", b.addr); !strings.Contains(out, "4 members joined within") || !strings.Contains(out, "team is Stable with 4 members") {
+		t.Errorf("explain group:\n%s", out)
+	}
+
 	for _, r := range readers {
 		r.leave()
 	}

@@ -26,7 +26,7 @@ type explainFlags struct {
 func (t *tool) explainCommand() *cobra.Command {
 	f := &explainFlags{}
 	cmd := &cobra.Command{
-		Use:   "explain TOPIC-PARTITION | broker N | controller",
+		Use:   "explain TOPIC-PARTITION | broker N | controller | group GROUP",
 		Short: "Say who leads a partition, since when, why, and what is missing",
 		Long: `Say in plain words who leads a partition, since when and why, and what is missing
 for it to be healthy; or the same of a broker, or of the controller.
@@ -37,6 +37,7 @@ that is kept in ZooKeeper is read.`,
 		Example: `  barnabas explain orders-0
   barnabas explain broker 1 --bootstrap-server broker2:9092
   barnabas explain controller
+  barnabas explain group audit
   barnabas explain orders-0 --zookeeper zk1:2181/kafka`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || len(args) > 2 {
@@ -48,6 +49,7 @@ that is kept in ZooKeeper is read.`,
 			return t.explain(cmd.Context(), f, strings.Join(args, " "))
 		},
 	}
+	cmd.AddCommand(t.explainGroupCommand())
 	f.register(cmd, "command-config")
 	cmd.Flags().StringVar(&f.zookeeper, "zookeeper", "", "read ZooKeeper (zookeeper.connect of the brokers) in place of asking brokers")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the facts as JSON")

@@ -20,6 +20,7 @@ func (c *Coordinator) Collect(p *metrics.Page) {
 	} {
 		p.Gauge(prefix+g.name, g.help, int64(g.v))
 	}
+	c.collectLag(p)
 	p.Gauge("barnabas_group_members", "Members of the groups that this broker coordinates.", int64(n.Members))
 	p.Gauge("barnabas_group_partitions_loading", "Partitions of __consumer_offsets that are being read.", int64(n.Loading))
 }

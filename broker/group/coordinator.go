@@ -24,8 +24,9 @@ type Coordinator struct {
 	ctx    context.Context // ends at Close
 	stop   context.CancelFunc
 	tasks  sync.WaitGroup // loads, and appends that were handed over
-	loads  chan struct{}  // holds a token per running load
-	closed bool           // guarded by mu
+	lags   lags
+	loads  chan struct{} // holds a token per running load
+	closed bool          // guarded by mu
 
 	mu         sync.RWMutex // guards partitions, closed
 	partitions map[int32]*partition
@@ -45,8 +46,11 @@ func New(o Options) (*Coordinator, error) {
 	return c, nil
 }
 
-// Run looks for expired offsets until ctx ends or the coordinator is closed.
+// Run looks for expired offsets, and for lag, until ctx ends or the coordinator is closed.
 func (c *Coordinator) Run(ctx context.Context) error {
+	if c.opt.Lags != nil && !c.start(func() { c.watchLag(ctx) }) {
+		return nil
+	}
 	t := time.NewTicker(c.cfg.RetentionCheckInterval)
 	defer t.Stop()
 	for {

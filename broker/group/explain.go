@@ -1,6 +1,8 @@
 package group
 
 import (
+	"time"
+
 	"barnabas/protocol"
 	"barnabas/protocol/groupstory"
 )
@@ -12,6 +14,8 @@ func (c *Coordinator) Explain(group string) (groupstory.Story, protocol.Error) {
 	if err != ok || g == nil {
 		return groupstory.Story{}, err
 	}
-	defer g.mu.Unlock()
-	return g.m.Story(), ok
+	story := g.m.Story()
+	g.mu.Unlock()
+	story.Lag = c.lag(g, time.Now().UnixMilli())
+	return story, ok
 }

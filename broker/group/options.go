@@ -90,6 +90,8 @@ type Options struct {
 	// Legacy serves version 0 of OffsetCommit and OffsetFetch; without it those
 	// are refused as not available.
 	Legacy LegacyOffsets
+	// Lags tells where partitions end; without it no lag is known.
+	Lags   Lags
 	Config Config
 	// Codecs is required if Config.Codec compresses, and to load what was
 	// compressed.
