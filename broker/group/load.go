@@ -77,13 +77,17 @@ type loader struct {
 	// values holds the last group record of each group; nil after a tombstone.
 	values map[string][]byte
 	groups map[string]*offsets
+	// open are the groups that an open transaction has committed for; a marker
+	// looks at those alone.
+	open map[kafka.ProducerID]map[*offsets]struct{}
 	// bad counts records that don't decode; badErr is the first reason.
 	bad    int
 	badErr error
 }
 
 func newLoader(codecs *batch.Codecs) *loader {
-	return &loader{codecs: codecs, interned: map[string]string{}, values: map[string][]byte{}, groups: map[string]*offsets{}}
+	return &loader{codecs: codecs, interned: map[string]string{}, values: map[string][]byte{}, groups: map[string]*offsets{},
+		open: map[kafka.ProducerID]map[*offsets]struct{}{}}
 }
 
 // batch replays one batch. A record that does not decode is skipped, so that one
@@ -119,9 +123,11 @@ func (l *loader) marker(h *batch.Header, r *batch.Record) error {
 	if err != nil || !is {
 		return err
 	}
-	for _, o := range l.groups {
-		o.end(kafka.ProducerID(h.ProducerID), commit)
+	p := kafka.ProducerID(h.ProducerID)
+	for o := range l.open[p] {
+		o.end(p, commit)
 	}
+	delete(l.open, p)
 	return nil
 }
 
@@ -161,7 +167,12 @@ func (l *loader) offset(h *batch.Header, r *batch.Record, k grouplog.Key) error 
 	}
 	c := committed{v.Offset, v.LeaderEpoch, v.Metadata, v.CommitTimestamp, v.ExpireTimestamp, h.BaseOffset}
 	if h.Transactional() {
-		o.begin(kafka.ProducerID(h.ProducerID), tp, c)
+		p := kafka.ProducerID(h.ProducerID)
+		o.begin(p, tp, c)
+		if l.open[p] == nil {
+			l.open[p] = map[*offsets]struct{}{}
+		}
+		l.open[p][o] = struct{}{}
 	} else {
 		o.put(tp, c)
 	}
