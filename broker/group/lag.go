@@ -22,8 +22,10 @@ type Lags interface {
 }
 
 const (
-	// lagInterval is the time between two looks at all partitions.
+	// lagInterval is the time between two looks at all partitions, if they are
+	// not so many that a look takes more than a lagShare of it: then it is longer.
 	lagInterval = 3 * time.Second
+	lagShare    = 50
 	// trailLength is how many ends of a partition are remembered. When they are
 	// full every other one is forgotten: the past becomes coarse.
 	trailLength = 16
@@ -94,7 +96,7 @@ type lags struct {
 
 // watchLag looks at the partitions now and then, until ctx ends.
 func (c *Coordinator) watchLag(ctx context.Context) {
-	t := time.NewTicker(lagInterval)
+	t := time.NewTimer(lagInterval)
 	defer t.Stop()
 	for {
 		select {
@@ -104,6 +106,7 @@ func (c *Coordinator) watchLag(ctx context.Context) {
 			return
 		case now := <-t.C:
 			c.lookAtLag(ctx, now)
+			t.Reset(max(lagInterval, lagShare*time.Since(now)))
 		}
 	}
 }
