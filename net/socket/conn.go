@@ -28,6 +28,7 @@ type Conn struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	active   atomic.Int64 // when the last request arrived, Unix nanoseconds
+	since    time.Time    // when it was accepted
 	leaving  bool         // is being closed to make room; guarded by Server.mu
 
 	// Of the reader's goroutine.
@@ -53,6 +54,7 @@ type Conn struct {
 	writing     bool  // somebody takes from the queue and writes
 	started     bool  // the writer's goroutine runs
 	draining    bool  // the server closes
+	heard       bool  // a request was served
 	dead        bool
 	work        sync.Cond // the writer waits for a reply that can be written
 	space       sync.Cond // the reader waits for replies to go out
@@ -77,7 +79,8 @@ func newConn(s *Server, l *listener, id uint64, nc net.Conn, ip string) *Conn {
 	c.req.Conn = c
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.reader.Share(s.budget, c.ctx.Done(), c.close)
-	c.active.Store(time.Now().UnixNano())
+	c.since = time.Now()
+	c.active.Store(c.since.UnixNano())
 	if pc, ok := nc.(*poll.Conn); ok {
 		c.polled = pc
 		pc.Handle(c)
@@ -118,11 +121,15 @@ func (c *Conn) runFrom(body []byte) {
 
 func (c *Conn) serve(body []byte) error {
 	for {
-		if !c.holdUp() {
+		alive, over := c.holdUp()
+		if !alive {
 			return net.ErrClosed
 		}
 		if body == nil {
 			if !c.reader.Buffered() {
+				if over {
+					return errShutdown
+				}
 				c.flush(true)
 				if c.takeOver() {
 					return errInline
@@ -209,9 +216,19 @@ func (c *Conn) armIdle(force bool) error {
 	c.mu.Lock() // so that shutdown's deadline is not overwritten
 	defer c.mu.Unlock()
 	if c.draining {
-		return errShutdown
+		if c.overLocked() {
+			return errShutdown
+		}
+		return c.conn.SetReadDeadline(c.since.Add(c.srv.opt.freshTime()))
 	}
 	return c.conn.SetReadDeadline(now.Add(idle + idle/8))
+}
+
+// overLocked reports whether the server closes and the connection has had its turn.
+// One that was made just before is answered once: some clients give up what they
+// have to send when a new connection ends before its first answer.
+func (c *Conn) overLocked() bool {
+	return c.draining && (c.heard || time.Since(c.since) >= c.srv.opt.freshTime())
 }
 
 // shutdown makes the reader end as soon as it would read again.
@@ -224,8 +241,12 @@ func (c *Conn) shutdown() {
 			c.leaveLocked(nil)
 		} // else it leaves when it is done
 	}
+	until := time.Unix(1, 0)
+	if !c.overLocked() {
+		until = c.since.Add(c.srv.opt.freshTime())
+	}
 	// An error means that the connection is closed already.
-	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+	_ = c.conn.SetReadDeadline(until)
 }
 
 // close ends the connection: what is parked is cancelled, what is finished but

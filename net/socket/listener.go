@@ -37,11 +37,9 @@ func (l *listener) accept() {
 			}
 			continue
 		}
-		// Meanwhile others may have taken the place.
-		if !l.awaitPlace() {
-			_ = nc.Close() // nothing was sent
-			return
-		}
+		// Meanwhile others may have taken the place. If the server closes, the loop
+		// ends after this one.
+		l.awaitPlace()
 		l.start(nc)
 	}
 }
@@ -65,7 +63,8 @@ func (l *listener) start(nc net.Conn) {
 	s := l.srv
 	ip := remoteHost(nc)
 	s.mu.Lock()
-	if s.closing || s.fullIPLocked(ip) {
+	closing := s.closing
+	if s.fullIPLocked(ip) {
 		s.mu.Unlock()
 		l.refused.Add(1)
 		_ = nc.Close() // refused; nothing was sent
@@ -83,6 +82,9 @@ func (l *listener) start(nc net.Conn) {
 	s.mu.Unlock()
 	if victim != nil {
 		victim.close(errMadeRoom)
+	}
+	if closing {
+		c.shutdown() // it is answered once
 	}
 	if !c.takeOver() {
 		s.wg.Go(c.run)

@@ -106,6 +106,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// freshTime is how long after it was made a connection may still bring its first
+// request to a server that closes.
+func (o *Options) freshTime() time.Duration { return o.CloseGrace / 5 }
+
 // listenTCP listens for connections that are probed when they are silent.
 func listenTCP(network, addr string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 10 * time.Second, Count: 6}}

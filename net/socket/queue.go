@@ -16,6 +16,7 @@ var errParkedTwice = errors.New("socket: a gathered reply was parked again")
 // connection lives.
 func (c *Conn) push(r Reply) bool {
 	c.mu.Lock()
+	c.heard = true
 	if c.dead {
 		c.mu.Unlock()
 		r.discard()
@@ -49,8 +50,9 @@ func (c *Conn) fullLocked() bool {
 	return c.count+c.sending >= c.srv.opt.MaxPending || c.ready >= int64(c.srv.opt.MaxReadyBytes)
 }
 
-// holdUp waits while too much is waiting. It reports whether the connection lives.
-func (c *Conn) holdUp() bool {
+// holdUp waits while too much is waiting. It reports whether the connection lives,
+// and whether it is over since the server closes.
+func (c *Conn) holdUp() (alive, over bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.dead && c.fullLocked() {
@@ -58,7 +60,7 @@ func (c *Conn) holdUp() bool {
 			c.space.Wait()
 		}
 	}
-	return !c.dead
+	return !c.dead, c.overLocked()
 }
 
 // growLocked doubles the ring.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -493,6 +494,27 @@ func TestCloseLetsRequestsFinish(t *testing.T) {
 	p.complete(1)
 	receive(t, c, 1)
 	closed(t, c)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNewConnectionIsAnsweredOnce: one that was made just before the server closes
+// gets its first answer, and then ends.
+func TestNewConnectionIsAnsweredOnce(t *testing.T) {
+	s := start(t, Options{CloseGrace: time.Minute}, func(_ context.Context, r *Request) Reply { return text(r, "fine") })
+	old, fresh := dial(t, s), dial(t, s)
+	send(t, old, request(metadataKey, 1, 1, ""))
+	receive(t, old, 1)
+	for s.Connections() != 2 {
+		runtime.Gosched()
+	}
+	done := make(chan error)
+	go func() { done <- s.Close() }()
+	closed(t, old) // so the server closes
+	send(t, fresh, request(metadataKey, 1, 2, ""))
+	receive(t, fresh, 2)
+	closed(t, fresh)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
