@@ -67,7 +67,7 @@ type Options struct {
 	// the newest. Default: 2 minutes, but at least two session timeouts.
 	EntryAge time.Duration
 	// ScrubRest is the pause after all states were compared with their znodes.
-	// Default 1 minute.
+	// Default 15 s.
 	ScrubRest time.Duration
 	// Interval between looks at /controller without a reason. Default 1 s.
 	Interval time.Duration

@@ -15,7 +15,7 @@ const (
 	// scrubPerSecond bounds the reads of the scrub.
 	scrubPerSecond = 200
 	// scrubRest is the pause after all states were read.
-	scrubRest = time.Minute
+	scrubRest = 15 * time.Second
 )
 
 // scrub is how far a reign has compared state znodes with the image. They have no
