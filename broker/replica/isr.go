@@ -101,6 +101,11 @@ func (p *Partition) advanceLocked() bool {
 // proposal to let the follower in, if it is to be made.
 func (p *Partition) followedLocked(id kafka.BrokerID, epoch kafka.BrokerEpoch, offset, start, end int64) (moved bool, ask *Proposal) {
 	r, now := p.remotes[id], time.Now()
+	if r.epoch != epoch && r.epoch >= 0 {
+		// It was born again: that it kept up in its last life says nothing, and nobody
+		// waits for it until it has caught up in this one.
+		*r = remote{end: -1, start: -1, epoch: -1, toldHighWatermark: -1}
+	}
 	switch {
 	case offset >= end:
 		r.caughtUp = now

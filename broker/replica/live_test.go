@@ -77,3 +77,44 @@ func TestWhoIsKnownLateIsLetIn(t *testing.T) {
 	m.Follow(im, []cluster.Change{{Kind: cluster.BrokerUp, Broker: 3}})
 	asked.take(t, 1, 2, 3)
 }
+
+// One that comes back after a restart is behind, and is waited for only once it has
+// caught up, though it kept up until its last life ended.
+func TestNobodyWaitsForWhoComesBack(t *testing.T) {
+	m, asked := startCluster(t)
+	s := leading(0, self, 2, 3)
+	become(t, m, s)
+	produce(t, m, 10)
+	fetch(t, m, 2, 10)
+	fetch(t, m, 3, 10)
+	s.ISR, s.PartitionEpoch = []kafka.BrokerID{self, 2}, 1 // 3 stopped
+	become(t, m, s)
+	produce(t, m, 10)
+	fetch(t, m, 2, 20)
+	again := func(offset int64) {
+		t.Helper()
+		d, err := m.Read(&ReadArgs{TP: tp, Epoch: kafka.NoLeaderEpoch, LastFetched: kafka.NoLeaderEpoch, Offset: offset, MaxBytes: 1 << 20,
+			Follower: &FollowerArgs{ID: 3, Epoch: 300}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Records.Release()
+	}
+	e := cluster.NewEdit(cluster.Empty())
+	for id, epoch := range map[kafka.BrokerID]kafka.BrokerEpoch{1: 100, 2: 100, 3: 300} {
+		e.ReadBroker(&cluster.Broker{ID: id, Epoch: epoch, Version: "test", Zxid: int64(epoch)})
+	}
+	im, _ := e.Publish()
+	m.Follow(im, []cluster.Change{{Kind: cluster.BrokerBounced, Broker: 3}})
+	again(10)
+	if asked.len() != 0 {
+		t.Error("it was proposed while it is behind")
+	}
+	produce(t, m, 5)
+	fetch(t, m, 2, 25)
+	if hw := m.Log(tp).HighWatermark(); hw != 25 {
+		t.Errorf("high watermark %d, want 25: broker 3 is behind", hw)
+	}
+	again(25)
+	asked.take(t, 1, 2, 3)
+}
