@@ -140,22 +140,33 @@ func (c *Coordinator) lock(group string, create bool) (*instance, protocol.Error
 
 // expire forgets what is too old, in all groups, one after the other.
 func (c *Coordinator) expire() {
-	c.forget(func(m *Machine, now time.Time) ([]kafka.TopicPartition, bool) { return m.Expire(now) })
+	c.forget(c.instances(), func(m *Machine, now time.Time) ([]kafka.TopicPartition, bool) { return m.Expire(now) })
 }
 
 // DropTopics forgets the offsets of deleted topics.
 func (c *Coordinator) DropTopics(topics []string) {
+	// First the loads: what ends loading after this is among the instances below,
+	// or knows of the topics.
+	c.mu.RLock()
+	for _, p := range c.partitions {
+		p.doom(topics)
+	}
+	c.mu.RUnlock()
+	c.dropTopics(c.instances(), topics)
+}
+
+func (c *Coordinator) dropTopics(from []*instance, topics []string) {
 	gone := make(map[string]struct{}, len(topics))
 	for _, t := range topics {
 		gone[t] = struct{}{}
 	}
 	deleted := func(topic string) bool { _, is := gone[topic]; return is }
-	c.forget(func(m *Machine, now time.Time) ([]kafka.TopicPartition, bool) { return m.DropTopics(now, deleted) })
+	c.forget(from, func(m *Machine, now time.Time) ([]kafka.TopicPartition, bool) { return m.DropTopics(now, deleted) })
 }
 
-func (c *Coordinator) forget(which func(*Machine, time.Time) ([]kafka.TopicPartition, bool)) {
+func (c *Coordinator) forget(from []*instance, which func(*Machine, time.Time) ([]kafka.TopicPartition, bool)) {
 	removed := 0
-	for _, g := range c.instances() {
+	for _, g := range from {
 		removed += g.forget(which, nil)
 	}
 	if removed > 0 {

@@ -467,3 +467,27 @@ func TestDropTopics(t *testing.T) {
 		}
 	})
 }
+
+// TestDropTopicsDuringLoad: what is deleted while its offsets are being read does
+// not come back with them.
+func TestDropTopicsDuringLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newMemStore()
+		c := led(t, s, Config{})
+		c.Commit(t.Context(), committing("g", -1, "", 5))
+		c.Resign(0, 2)
+		hold := make(chan struct{})
+		s.set(func(s *memStore) { s.hold = hold })
+		c.BecomeLeader(0, 3)
+		synctest.Wait()
+		c.DropTopics([]string{"t"})
+		close(hold)
+		synctest.Wait()
+		if d := c.Describe("g"); d.Err != ok || d.State != "Dead" {
+			t.Errorf("%+v", d)
+		}
+		if texts := s.texts(0); !strings.Contains(texts[len(texts)-1], "<DELETE>") {
+			t.Errorf("no tombstone: %v", texts)
+		}
+	})
+}

@@ -62,6 +62,9 @@ func (c *Coordinator) publish(ctx context.Context, p *partition, t *tenure, l *l
 	for g, e := range effects {
 		g.step(func(time.Time) Effects { return e })
 	}
+	if doomed := p.takeDoomed(); len(doomed) > 0 {
+		c.dropTopics(p.appendAll(nil), doomed)
+	}
 	if l.bad > 0 {
 		c.log.Warn("skipped unreadable records of consumer groups", "partition", p.index, "records", l.bad, "error", l.badErr)
 	}

@@ -40,6 +40,8 @@ type partition struct {
 	tenure *tenure
 	groups map[string]*instance // nil unless active
 	cancel context.CancelFunc   // ends the load
+	// doomed are topics that were deleted during the load.
+	doomed []string
 }
 
 // BecomeLeader makes this broker the coordinator of the groups of a partition
@@ -103,7 +105,7 @@ func (p *partition) disown(epoch kafka.LeaderEpoch) map[string]*instance {
 		p.cancel = nil
 	}
 	groups := p.groups
-	p.state, p.groups = notOwned, nil
+	p.state, p.groups, p.doomed = notOwned, nil, nil
 	return groups
 }
 
@@ -125,6 +127,25 @@ func (p *partition) activate(ctx context.Context, groups map[string]*instance) b
 	}
 	p.state, p.groups = active, groups
 	return true
+}
+
+// doom keeps topics that were deleted, for the end of the load; nothing
+// is kept if the partition is not being loaded.
+func (p *partition) doom(topics []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == loading {
+		p.doomed = append(p.doomed, topics...)
+	}
+}
+
+// takeDoomed gives them and forgets them.
+func (p *partition) takeDoomed() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	topics := p.doomed
+	p.doomed = nil
+	return topics
 }
 
 // get finds a group, or makes it if make gives one.
