@@ -157,12 +157,16 @@ func (e *Edit) applyBroker(b *EntryBroker, czxid int64) {
 	}
 }
 
-// dropUnnamed takes down the brokers that a complete list does not name.
+// dropUnnamed takes down the brokers that a complete list does not name. One that
+// registered after the list was made is told of by an entry that follows, with
+// the same epoch, so that nothing is remembered against that.
 func (e *Edit) dropUnnamed(named []EntryBroker, czxid int64) {
 	for _, b := range e.im.Brokers() {
 		is := func(n EntryBroker) bool { return n.ID == b.ID }
 		if b.Zxid < czxid && !slices.ContainsFunc(named, is) {
-			e.applyDown(&EntryBroker{ID: b.ID, Epoch: b.Epoch}, czxid)
+			e.needBrokers()
+			delete(e.im.brokers, b.ID)
+			e.brokers[b.ID] = true
 		}
 	}
 }

@@ -247,6 +247,28 @@ func dump(im *Image) string {
 }
 
 // What was published never changes.
+// A broker that registers between the controller's look at the registrations and
+// the complete list of them that it writes is down by the list, for those who had
+// read it already, and up again by the next entry.
+func TestRegisteredWhileTheListWasMade(t *testing.T) {
+	e := NewEdit(Empty())
+	e.ReadBroker(&Broker{ID: 0, Epoch: 25, Zxid: 25})
+	e.ReadBroker(&Broker{ID: 1, Epoch: 29, Zxid: 29})
+	im, _ := e.Publish()
+	im, _ = im.Apply(1, &Entry{Epoch: 1, AllBrokers: true, Brokers: []EntryBroker{{ID: 0, Epoch: 25, State: Up}}}, 31)
+	im, changes := im.Apply(2, &Entry{Epoch: 1, Brokers: []EntryBroker{{ID: 1, Epoch: 29, State: Up}}}, 33)
+	if !im.Alive(1) || len(changes) != 1 || changes[0].Kind != BrokerUp {
+		t.Errorf("alive: %v, changes %+v", im.Alive(1), changes)
+	}
+	// Who is declared down by name stays so, whatever is read of that registration.
+	im, _ = im.Apply(3, &Entry{Epoch: 1, Brokers: []EntryBroker{{ID: 1, Epoch: 29, State: Down}}}, 35)
+	e = NewEdit(im)
+	e.ReadBroker(&Broker{ID: 1, Epoch: 29, Zxid: 29})
+	if im, _ := e.Publish(); im.Alive(1) {
+		t.Error("a dead broker came back by a late read")
+	}
+}
+
 func TestImagesAreImmutable(t *testing.T) {
 	w := newWorld(7)
 	im := Empty()
