@@ -190,14 +190,14 @@ func placed(im *cluster.Image, from, count int32, rf int) (map[int32][]kafka.Bro
 	if rf <= 0 {
 		return nil, protocol.Fail(protocol.InvalidReplicationFactor, "Replication factor must be larger than 0.")
 	}
-	nodes, err := plan.Nodes(im, true)
+	nodes, err := cluster.Nodes(im, true)
 	if err != nil {
 		return nil, protocol.Fail(protocol.UnknownServerError, err.Error())
 	}
 	if rf > len(nodes) {
 		return nil, protocol.Fail(protocol.InvalidReplicationFactor, fmt.Sprintf("Replication factor: %d larger than available brokers: %d.", rf, len(nodes)))
 	}
-	return plan.Place(nodes, from, count, rf, rand.IntN(len(nodes)), rand.IntN(len(nodes))), nil
+	return cluster.Place(nodes, from, count, rf, rand.IntN(len(nodes)), rand.IntN(len(nodes))), nil
 }
 
 // DeleteTopics deletes topics and returns when they are gone from ZooKeeper and

@@ -106,7 +106,7 @@ Start one beside your ZooKeeper:   barnabas server conf/server.toml`,
 	}
 	add("broker", t.devCommand(), t.serverCommand(), t.clusterCommand())
 	add("data", t.topicsCommand(), t.configsCommand(), t.consoleProducerCommand(), t.consoleConsumerCommand(), t.groupsCommand(),
-		t.getOffsetsCommand(), t.deleteRecordsCommand(), t.leaderElectionCommand())
+		t.getOffsetsCommand(), t.deleteRecordsCommand(), t.leaderElectionCommand(), t.reassignCommand())
 	add("look", t.producerPerfCommand(), t.consumerPerfCommand(), t.verifiableProducerCommand(), t.verifiableConsumerCommand(),
 		t.explainCommand(), t.dumpLogCommand(), t.logDirsCommand(), t.apiVersionsCommand(), t.versionCommand())
 	return root

@@ -261,13 +261,13 @@ func place(t *testing.T, d *datadriven.TestData) string {
 	d.ScanArgs(t, "rf", &rf)
 	d.MaybeScanArgs(t, "start", &start)
 	d.MaybeScanArgs(t, "shift", &shift)
-	var nodes []Node
+	var nodes []cluster.Node
 	for _, w := range strings.Fields(d.Input) {
 		id, rack, _ := strings.Cut(w, ":")
 		n, _ := strconv.Atoi(id)
-		nodes = append(nodes, Node{kafka.BrokerID(n), rack})
+		nodes = append(nodes, cluster.Node{ID: kafka.BrokerID(n), Rack: rack})
 	}
-	got := Place(nodes, int32(from), int32(count), rf, start, shift)
+	got := cluster.Place(nodes, int32(from), int32(count), rf, start, shift)
 	var b strings.Builder
 	for _, p := range slices.Sorted(maps.Keys(got)) {
 		fmt.Fprintf(&b, "%d: %v\n", p, got[p])
@@ -278,10 +278,10 @@ func place(t *testing.T, d *datadriven.TestData) string {
 func TestNodesWithSomeRacks(t *testing.T) {
 	e := &cluster.Entry{Brokers: []cluster.EntryBroker{{ID: 1, Epoch: 1, State: cluster.Up, Rack: "a"}, {ID: 2, Epoch: 2, State: cluster.Up}}}
 	im, _ := cluster.Empty().Apply(0, e, 5)
-	if _, err := Nodes(im, true); !errors.Is(err, ErrRacks) {
+	if _, err := cluster.Nodes(im, true); !errors.Is(err, cluster.ErrRacks) {
 		t.Errorf("got %v", err)
 	}
-	if got, err := Nodes(im, false); err != nil || got[0].Rack != "" {
+	if got, err := cluster.Nodes(im, false); err != nil || got[0].Rack != "" {
 		t.Errorf("got %v, %v", got, err)
 	}
 }

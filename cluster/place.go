@@ -1,10 +1,9 @@
-package plan
+package cluster
 
 import (
 	"errors"
 	"slices"
 
-	"barnabas/cluster"
 	"barnabas/internal/kafka"
 )
 
@@ -20,7 +19,7 @@ var ErrRacks = errors.New("Not all brokers have rack information. Add --disable-
 
 // Nodes lists the live brokers of an image for placement. With some racks
 // missing it fails with ErrRacks if strict, and forgets the others if not.
-func Nodes(im *cluster.Image, strict bool) ([]Node, error) {
+func Nodes(im *Image, strict bool) ([]Node, error) {
 	var out []Node
 	with := 0
 	for _, b := range im.Brokers() {
