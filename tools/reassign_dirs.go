@@ -161,13 +161,3 @@ func (r *reassigner) verifyDirs(ctx context.Context, wanted []wantedPartition) (
 	}
 	return running, nil
 }
-
-// sleep waits, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
