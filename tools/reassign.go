@@ -337,7 +337,7 @@ func (r *reassigner) execute(ctx context.Context, wanted []wantedPartition) erro
 	if err := r.ask(ctx, wanted, false); err != nil {
 		return err
 	}
-	r.printf("Successfully started partition reassignment%s for %s\n", plural(len(wanted)), namesOf(wanted))
+	r.printf("Successfully started partition reassignment%s for %s\n", plural(len(wanted)), wantedNames(wanted))
 	if err := r.moveDirs(ctx, dirMoves(wanted)); err != nil {
 		return err
 	}
@@ -382,7 +382,7 @@ func (r *reassigner) cancel(ctx context.Context, wanted []wantedPartition) error
 		if err := r.ask(ctx, running, true); err != nil {
 			return err
 		}
-		r.printf("Successfully cancelled partition reassignment%s for: %s\n", plural(len(running)), namesOf(running))
+		r.printf("Successfully cancelled partition reassignment%s for: %s\n", plural(len(running)), wantedNames(running))
 	}
 	states, err := r.dirStates(ctx, dirMoves(wanted))
 	if err != nil {

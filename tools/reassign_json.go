@@ -57,7 +57,7 @@ func sortedWanted(list []wantedPartition) []wantedPartition {
 	})
 }
 
-func namesOf(list []wantedPartition) string {
+func wantedNames(list []wantedPartition) string {
 	var names []string
 	for _, w := range sortedWanted(list) {
 		names = append(names, w.tp().String())
