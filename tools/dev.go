@@ -23,6 +23,7 @@ type devFlags struct {
 	dataDir      string
 	ephemeral    bool
 	port, zkPort int
+	brokers      int
 	host         string
 	overrides    []string
 	logLevel     string
@@ -36,9 +37,11 @@ func (t *tool) devCommand() *cobra.Command {
 		Short: "Start a broker and a ZooKeeper, in this one process",
 		Long: `Start a broker on localhost:9092 and a small ZooKeeper on localhost:2181, both in
 this process and for this machine only. Data are kept in ./barnabas-data; the
-next start finds them.`,
+next start finds them. With --brokers 3 there are three, on ports 9092 to 9094, and
+topics have three replicas.`,
 		Example: `  barnabas dev
   barnabas dev --ephemeral
+  barnabas dev --brokers 3
   barnabas dev --port 19092 --zookeeper-port 12181 --data-dir /tmp/b`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -49,7 +52,8 @@ next start finds them.`,
 	p := cmd.Flags()
 	p.StringVar(&f.dataDir, "data-dir", "barnabas-data", "where data are kept")
 	p.BoolVar(&f.ephemeral, "ephemeral", false, "keep no data when it ends")
-	p.IntVar(&f.port, "port", 9092, "the broker's port; 0 is any free one")
+	p.IntVar(&f.brokers, "brokers", 1, "how many brokers, 1 to 9")
+	p.IntVar(&f.port, "port", 9092, "the broker's port, of further ones those after it; 0 is any free one")
 	p.IntVar(&f.zkPort, "zookeeper-port", 2181, "ZooKeeper's port; 0 is any free one")
 	p.StringVar(&f.host, "host", "localhost", "the address to listen on and to tell clients")
 	p.StringArrayVar(&f.overrides, "override", nil, "a config of the broker, key=value; may be repeated")
@@ -61,6 +65,9 @@ next start finds them.`,
 func (t *tool) dev(ctx context.Context, f *devFlags) (err error) {
 	if f.ephemeral && f.explicitData {
 		return usagef("--ephemeral keeps no data; leave --data-dir out")
+	}
+	if f.brokers < 1 || f.brokers > maxDevBrokers {
+		return usagef("--brokers %d: allowed are 1 to %d", f.brokers, maxDevBrokers)
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
@@ -74,35 +81,91 @@ func (t *tool) dev(ctx context.Context, f *devFlags) (err error) {
 		return err
 	}
 	defer cleanUp()
-	if err := portFree(f.host, f.port, "the broker", "--port"); err != nil {
-		return err
+	for i := range f.brokers {
+		if err := portFree(f.host, f.portOf(i), "the broker", "--port"); err != nil {
+			return err
+		}
 	}
 	zk, err := f.startZooKeeper(dir, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, zk.Close()) }()
-	values, err := f.configs(dir, zk.Addr())
+	checkFileLimit(logger, enoughDevFiles)
+	var brokers fleet
+	var listeners []conf.Listener
+	for i := range f.brokers {
+		b, at, err := t.devBroker(ctx, f, i, dir, zk.Addr(), logger)
+		if b == nil {
+			return errors.Join(err, brokers.Close())
+		}
+		brokers, listeners = append(brokers, b), append(listeners, at...)
+	}
+	fmt.Fprint(t.out, f.welcome(listeners, zk.Addr(), commandName()))
+	return serve(ctx, stop, logger, brokers)
+}
+
+// devBroker starts broker number i and gives what clients are told of it. Without
+// an error there is no broker if Ctrl-C came during the start.
+func (t *tool) devBroker(ctx context.Context, f *devFlags, i int, dir, zookeeper string, logger *slog.Logger) (instance, []conf.Listener, error) {
+	values, err := f.configs(i, dir, zookeeper)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	config, warnings, err := conf.FromMap(values)
 	if err != nil {
-		return configError("the configuration", err)
+		return nil, nil, configError("the configuration", err)
 	}
 	for _, w := range warnings {
 		logger.Warn(w.Text)
 	}
-	checkFileLimit(logger, enoughDevFiles)
+	if f.brokers > 1 {
+		logger = logger.With("broker", i)
+	}
 	b, err := t.start(ctx, config, logger)
 	if ctx.Err() != nil && b == nil {
-		return nil // Ctrl-C during the start
+		return nil, nil, nil
 	}
 	if err != nil {
-		return portHint(config, err)
+		return nil, nil, portHint(config, err)
 	}
-	fmt.Fprint(t.out, f.welcome(advertised(config, b), zk.Addr(), commandName()))
-	return serve(ctx, stop, logger, b)
+	return b, advertised(config, b), nil
+}
+
+// fleet is several brokers as one.
+type fleet []instance
+
+func (f fleet) ID() int32                 { return f[0].ID() }
+func (f fleet) ClusterID() string         { return f[0].ClusterID() }
+func (f fleet) Addr(name string) net.Addr { return f[0].Addr(name) }
+
+// Wait returns when one has ended.
+func (f fleet) Wait() error {
+	ended := make(chan error, len(f))
+	for _, b := range f {
+		go func() { ended <- b.Wait() }()
+	}
+	return <-ended
+}
+
+// Close stops one after the other, so that each hands over what it led.
+func (f fleet) Close() error {
+	var errs []error
+	for _, b := range f {
+		errs = append(errs, b.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// maxDevBrokers is as many as a desk needs.
+const maxDevBrokers = 9
+
+// portOf is the port of broker number i.
+func (f *devFlags) portOf(i int) int {
+	if f.port == 0 {
+		return 0
+	}
+	return f.port + i
 }
 
 // directory is where data are kept; cleanUp removes it if it is not to last.
@@ -145,16 +208,18 @@ func (f *devFlags) startZooKeeper(dir string, logger *slog.Logger) (*devzk.Serve
 	return devzk.Start(o)
 }
 
-// configs is what a single broker on a desk is started with; --override is
+// configs is what broker number i on a desk is started with; --override is
 // stronger.
-func (f *devFlags) configs(dir, zookeeper string) (map[string]string, error) {
+func (f *devFlags) configs(i int, dir, zookeeper string) (map[string]string, error) {
+	replicas := strconv.Itoa(min(f.brokers, 3))
 	values := map[string]string{
-		"broker.id":                        "0",
+		"broker.id":                        strconv.Itoa(i),
 		"zookeeper.connect":                zookeeper,
-		"listeners":                        conf.Listener{Name: "PLAINTEXT", Host: f.host, Port: f.port}.String(),
-		"log.dirs":                         filepath.Join(dir, "broker-0"),
-		"offsets.topic.replication.factor": "1",
-		"transaction.state.log.replication.factor": "1",
+		"listeners":                        conf.Listener{Name: "PLAINTEXT", Host: f.host, Port: f.portOf(i)}.String(),
+		"log.dirs":                         filepath.Join(dir, "broker-"+strconv.Itoa(i)),
+		"default.replication.factor":       replicas,
+		"offsets.topic.replication.factor": replicas,
+		"transaction.state.log.replication.factor": replicas,
 		"transaction.state.log.min.isr":            "1",
 		"group.initial.rebalance.delay.ms":         "0",
 	}
@@ -179,6 +244,9 @@ func (f *devFlags) welcome(listeners []conf.Listener, zookeeper, command string)
 	_, zkPort, _ := net.SplitHostPort(zookeeper)
 	fmt.Fprintf(&b, "Barnabas runs.\n\n")
 	fmt.Fprintf(&b, "  broker      %s   (this is also the address that clients are told)\n", address)
+	for _, l := range listeners[1:] {
+		fmt.Fprintf(&b, "              %s\n", net.JoinHostPort(l.Host, strconv.Itoa(l.Port)))
+	}
 	fmt.Fprintf(&b, "  ZooKeeper   %s\n", net.JoinHostPort(f.host, zkPort))
 	fmt.Fprintf(&b, "  data        %s\n\n", kept)
 	server := ""

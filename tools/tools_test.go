@@ -128,6 +128,7 @@ func TestExitCodes(t *testing.T) {
 		{"server /nowhere/server.toml", 1, "no such file"},
 		{"server a b", 2, "--override key=value"},
 		{"dev --ephemeral --data-dir x", 2, "--ephemeral keeps no data"},
+		{"dev --brokers 0", 2, "--brokers 0: allowed are 1 to 9"},
 		{"dev --log-level loud", 2, "--log-level loud"},
 	} {
 		code, stdout, stderr := run(t, nil, strings.Fields(test.args)...)
@@ -196,6 +197,34 @@ func TestDev(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "zookeeper")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDevBrokers: three brokers with an id, a port and files each, and topics with
+// three replicas.
+func TestDevBrokers(t *testing.T) {
+	var seen []*conf.Config
+	start := func(_ context.Context, c *conf.Config, _ *slog.Logger) (instance, error) {
+		l := c.Listeners.Bind[0]
+		ln, err := net.Listen("tcp", fmt.Sprintf("%s:%d", l.Host, l.Port))
+		if err != nil {
+			return nil, err
+		}
+		if seen = append(seen, c); len(seen) == 3 {
+			if err := syscall.Kill(syscall.Getpid(), syscall.SIGINT); err != nil {
+				t.Error(err)
+			}
+		}
+		return &pretended{ln, make(chan struct{})}, nil
+	}
+	code, stdout, stderr := run(t, start, "dev", "--ephemeral", "--brokers", "3", "--port", "0", "--zookeeper-port", "0", "--host", "127.0.0.1", "--log-level", "error")
+	if code != 0 || stderr != "" || len(seen) != 3 || strings.Count(stdout, "127.0.0.1:") < 4 {
+		t.Fatalf("exit %d, %d brokers\n%s%s", code, len(seen), stdout, stderr)
+	}
+	for i, c := range seen {
+		if int(c.Broker.ID) != i || filepath.Base(c.Log.Dirs[0]) != fmt.Sprintf("broker-%d", i) || c.Topics.ReplicationFactor != 3 || c.Group.Topic.ReplicationFactor != 3 {
+			t.Errorf("broker %d: %+v", i, c.Broker)
+		}
 	}
 }
 
