@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -145,8 +146,8 @@ func formatGeneration(w io.Writer, g *groupstory.Generation) {
 	case g.Joined != 0:
 		title = "ended"
 	}
-	fmt.Fprintf(w, "\n%s  %s  %s\n", time.UnixMilli(g.Began).UTC().Format("2006-01-02 15:04:05.000"), title, g.Cause)
-	line := func(format string, args ...any) { fmt.Fprintf(w, "    "+format+"\n", args...) }
+	fmt.Fprintf(w, "\n%s  %s  %s\n", time.UnixMilli(g.Began).UTC().Format("2006-01-02 15:04:05.000"), title, printable(g.Cause))
+	line := func(format string, args ...any) { fmt.Fprintf(w, "    %s\n", printable(fmt.Sprintf(format, args...))) }
 	if g.Also > 0 {
 		line("%d more causes came before its members had joined", g.Also)
 	}
@@ -181,6 +182,16 @@ func namesOf(names []string, count int) string {
 		s += " and others"
 	}
 	return s
+}
+
+// printable leaves out what would move the cursor: members choose their names.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 func seconds(ms int64) string { return fmt.Sprintf("%.3f s", float64(ms)/1000) }

@@ -22,7 +22,7 @@ func TestStoryFormat(t *testing.T) {
 				Leader: "a", Protocol: "range", Last: "a", LastAfter: 2000, MissingCount: 11, Missing: []string{"c", "d"}, Also: 2},
 			{Generation: 4, Cause: "member b of 10.0.0.2 leaves: bye", Began: began, Joined: began, Members: 1, Leader: "a", Protocol: "range", Last: "a",
 				Failed: "rebalanced again: x", UnsyncedCount: 1, Unsynced: []string{"e"}},
-			{Generation: 5, Cause: "c", Began: began, Joined: began + 5},
+			{Generation: 5, Cause: "c\x1b[2J\n", Began: began, Joined: began + 5},
 			{Cause: "d", Began: began},
 		},
 	})
@@ -42,7 +42,7 @@ It is 10 records behind in 3 partitions, most in orders-1 (7 records, 61.500 s),
     never assigned: rebalanced again: x
     1 did not ask for their assignment and were removed: e
 
-2023-11-14 22:13:20.000  generation 5  c
+2023-11-14 22:13:20.000  generation 5  c[2J
     nobody was left after 0.005 s
 
 2023-11-14 22:13:20.000  under way  d

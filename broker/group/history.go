@@ -1,12 +1,15 @@
 package group
 
 import (
+	"strings"
 	"time"
 
 	"barnabas/protocol/groupstory"
 )
 
 const (
+	// keptText bounds each text, in bytes: clients choose their names and reasons.
+	keptText = 255
 	// keptGenerations is how many rebalances a group remembers, keptNames how many
 	// members it names in one list.
 	keptGenerations = 10
@@ -28,12 +31,12 @@ func (h *chronicle) rebalance(now time.Time, cause string) {
 			g.Also++
 			return
 		}
-		g.Failed = "rebalanced again: " + cause
+		g.Failed = shorten("rebalanced again: " + cause)
 	}
 	if len(h.past) == keptGenerations {
 		h.past = append(h.past[:0], h.past[1:]...)
 	}
-	h.past = append(h.past, groupstory.Generation{Cause: cause, Began: groupstory.Millis(now)})
+	h.past = append(h.past, groupstory.Generation{Cause: shorten(cause), Began: groupstory.Millis(now)})
 	h.began = now
 }
 
@@ -52,7 +55,7 @@ func (h *chronicle) open() *groupstory.Generation {
 // arrived notes that a member joined.
 func (h *chronicle) arrived(now time.Time, id string) {
 	if g := h.open(); g != nil && g.Joined == 0 {
-		g.Last, g.LastAfter = id, now.Sub(h.began).Milliseconds()
+		g.Last, g.LastAfter = shorten(id), now.Sub(h.began).Milliseconds()
 	}
 }
 
@@ -76,9 +79,18 @@ func (h *chronicle) unsynced(id string) {
 
 func appendName(list []string, id string) []string {
 	if len(list) < keptNames {
-		list = append(list, id)
+		list = append(list, shorten(id))
 	}
 	return list
+}
+
+// shorten cuts a text to keptText bytes. The result shares none with it.
+func shorten(s string) string {
+	if len(s) <= keptText {
+		return s
+	}
+	s = s[:keptText]
+	return strings.ToValidUTF8(s, "") + "…"
 }
 
 // joined notes a new generation.
@@ -87,9 +99,9 @@ func (h *chronicle) joined(now time.Time, m *Machine) {
 	if g == nil {
 		return
 	}
-	g.Generation, g.Joined, g.Members, g.Leader = m.generation, groupstory.Millis(now), len(m.order), m.leader
+	g.Generation, g.Joined, g.Members, g.Leader = m.generation, groupstory.Millis(now), len(m.order), shorten(m.leader)
 	if m.protocol != nil {
-		g.Protocol = *m.protocol
+		g.Protocol = shorten(*m.protocol)
 	}
 }
 

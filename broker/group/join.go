@@ -123,7 +123,7 @@ func reasonOr(reason, otherwise string) string {
 	if reason == "" {
 		return otherwise
 	}
-	return reason
+	return shorten(reason) // Kafka's own clients send no more either
 }
 
 // newMemberTimeout is how long a new member may wait for its first generation:
