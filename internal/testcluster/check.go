@@ -17,12 +17,11 @@ import (
 	"barnabas/log/batch"
 )
 
-// describe is an image as text: equal images have equal texts.
+// describe is what an image says of topics, as text: equal images have equal texts.
+// Who is alive is left out: a load reads it from the registrations, which the log
+// tells of a little later.
 func describe(im *cluster.Image) string {
 	var b strings.Builder
-	for _, br := range im.Brokers() {
-		fmt.Fprintf(&b, "broker %d epoch %d stopping %v\n", br.ID, br.Epoch, br.Stopping)
-	}
 	topics := slices.SortedFunc(im.Topics(), func(x, y *cluster.Topic) int { return strings.Compare(x.Name, y.Name) })
 	for _, t := range topics {
 		fmt.Fprintf(&b, "topic %s %s %v\n", t.Name, t.ID, t.Config)
