@@ -418,9 +418,7 @@ func (b *Broker) register(ctx context.Context) error {
 		return err
 	}
 	if b.logs.Crashed() {
-		if err := b.logs.ConfirmCrash(); err != nil {
-			return err
-		}
+		b.wg.Go(func() { b.confirmCrash(b.ctx) })
 	}
 	b.runMember("the registration", b.registrar.Run)
 	b.watchDeaths()

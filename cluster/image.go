@@ -129,6 +129,24 @@ func (im *Image) CanHandOver(id kafka.BrokerID) bool {
 	return false
 }
 
+// CountsOnPast reports whether a partition's state still counts a broker as in sync
+// by what it had before its present registration: the controller has not yet
+// judged that, or found nobody better who could lead.
+func (im *Image) CountsOnPast(id kafka.BrokerID) bool {
+	b := im.brokers[id]
+	for _, t := range im.topics {
+		for _, p := range t.Partitions {
+			if p == nil || !slices.Contains(p.ISR, id) {
+				continue
+			}
+			if p.Leader == kafka.NoBroker || b == nil || !p.UsableBy(b.Epoch) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Endpoint is an address that a broker tells to others.
 type Endpoint struct {
 	Listener string // name in upper case

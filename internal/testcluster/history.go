@@ -18,6 +18,7 @@ type History struct {
 	mu         sync.Mutex // guards following
 	lines      []string
 	violations []string
+	first      int // the line of the first of them
 	// known has, by partition and offset, the record that somebody was promised:
 	// by an acknowledgement of all in-sync replicas, or by having read it.
 	known map[kafka.TopicPartition]map[int64]promise
@@ -59,6 +60,9 @@ func (h *History) violate(format string, args ...any) {
 
 func (h *History) violateLocked(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
+	if len(h.violations) == 0 {
+		h.first = len(h.lines)
+	}
 	h.violations = append(h.violations, text)
 	h.noteLocked("!!", "%s", text)
 }
@@ -90,13 +94,21 @@ func (h *History) led(who string, l leadership) {
 	}
 }
 
-// text is the end of the history, at most lines of it.
-func (h *History) text(lines int) string {
+// all is the whole history.
+func (h *History) all() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return strings.Join(h.lines[max(0, len(h.lines)-lines):], "\n")
+	return strings.Join(h.lines, "\n")
 }
 
+// around is what came before the first violation, and a little after it.
+func (h *History) around(before, after int) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return strings.Join(h.lines[max(0, h.first-before):min(len(h.lines), h.first+after)], "\n")
+}
+
+// broken are the violations so far.
 func (h *History) broken() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -44,7 +44,9 @@ func (p Producer) run(ctx context.Context, c *Cluster) {
 		return
 	}
 	for ctx.Err() == nil {
-		w.send(ctx, w.k.rng.Int32N(p.Topic.Partitions))
+		if !w.send(ctx, w.k.rng.Int32N(p.Topic.Partitions)) {
+			return
+		}
 		pause(ctx, time.Duration(w.k.rng.Int64N(int64(2*p.Pause))))
 	}
 }
@@ -72,8 +74,9 @@ func (w *producing) value(partition int32, number int) string {
 	return fmt.Sprintf("%s/%d/%d", w.Name, partition, number)
 }
 
-// send sends one batch until it is acknowledged or ctx ends.
-func (w *producing) send(ctx context.Context, partition int32) {
+// send sends one batch until it is acknowledged or ctx ends. It reports false if the
+// producer can't go on.
+func (w *producing) send(ctx context.Context, partition int32) bool {
 	o := batch.BuilderOptions{}
 	if w.Idempotent {
 		o.Producer = &batch.Producer{ID: w.id, Epoch: w.epoch, Sequence: w.sequences[partition]}
@@ -86,7 +89,7 @@ func (w *producing) send(ctx context.Context, partition int32) {
 	recs, err := b.Bytes()
 	if err != nil {
 		w.h.violate("%s: building a batch: %v", w.Name, err)
-		return
+		return false
 	}
 	w.numbers[partition] += count
 	w.sequences[partition] += int32(count)
@@ -95,7 +98,7 @@ func (w *producing) send(ctx context.Context, partition int32) {
 		base, err := w.try(ctx, tp, recs)
 		if err == nil {
 			w.acknowledged(tp, base, first, count)
-			return
+			return true
 		}
 		if err.Error() != last {
 			last = err.Error()
@@ -103,10 +106,11 @@ func (w *producing) send(ctx context.Context, partition int32) {
 		}
 		if errors.Is(err, protocol.OutOfOrderSequenceNumber) || errors.Is(err, protocol.UnknownProducerID) {
 			w.h.violate("%s: %v of the batch from %d to %v, which follows what was acknowledged", w.Name, err, first, tp)
-			return
+			return false
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
+	return true
 }
 
 func (w *producing) acknowledged(tp kafka.TopicPartition, base int64, first, count int) {

@@ -3,7 +3,6 @@ package testcluster
 import (
 	"context"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -20,6 +19,8 @@ type Scenario struct {
 	Topics    []Topic
 	Producers []Producer
 	Consumers []Consumer
+	// Whole prints the whole history, however it ends.
+	Whole bool
 	// Faults happen while the clients work; when they return, everything is
 	// mended.
 	Faults func(ctx context.Context, c *Cluster, rng *rand.Rand)
@@ -35,20 +36,17 @@ const (
 	afterwards = 5 * time.Second
 )
 
-// historyLines are printed when a run fails.
-const historyLines = 2000
-
 // Run plays a scenario in a bubble and fails the test if a law was broken.
 func Run(t *testing.T, s Scenario) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory()
 		s.play(h)
-		if os.Getenv("SIM_HISTORY") != "" {
-			t.Log("\n" + h.text(historyLines))
+		if s.Whole {
+			t.Log("\n" + h.all())
 		}
 		if broken := h.broken(); len(broken) > 0 {
-			t.Errorf("seed %d: %d laws were broken, the first: %s\n\nhistory:\n%s", s.Seed, len(broken), broken[0], h.text(historyLines))
+			t.Errorf("seed %d: %d laws were broken, the first: %s\n\nhistory:\n%s", s.Seed, len(broken), broken[0], h.around(1000, 50))
 		}
 	})
 }

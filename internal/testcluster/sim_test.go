@@ -26,6 +26,7 @@ func TestKill(t *testing.T) {
 
 var (
 	schedules = flag.Int("schedules", 20, "how many schedules of faults TestSchedules plays")
+	whole     = flag.Bool("history", false, "print the whole history of each run, not only what led to a failure")
 	firstSeed = flag.Uint64("seed", 1, "the seed of the first")
 )
 
@@ -39,7 +40,9 @@ func TestSchedules(t *testing.T) {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			Run(t, Schedule(seed))
+			s := Schedule(seed)
+			s.Whole = *whole
+			Run(t, s)
 		})
 	}
 }
