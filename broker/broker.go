@@ -89,6 +89,7 @@ type Broker struct {
 	throttles throttles
 
 	events fanout
+	birth  birth
 	observer
 	// failures has room for one of each log directory.
 	failures chan dirFailure

@@ -298,10 +298,10 @@ func (b *Broker) buildMembership() {
 		Report: b.offline.AtRegistration,
 		OnRegistered: func(e kafka.BrokerEpoch) {
 			b.offline.Look()
-			b.replicas.SetRegistration(e)
+			b.setBirth(e)
 			b.control.Registered(e)
 		},
-		OnLost: func() { b.replicas.SetRegistration(0) },
+		OnLost: func() { b.setBirth(0) },
 		ReadOn: func(ctx context.Context) error { _, err := b.metadata.CatchUp(ctx, true); return err },
 		Logger: b.logger,
 	})
@@ -388,6 +388,7 @@ func (b *Broker) buildAPI() {
 // changed takes a new image to those who follow it.
 func (b *Broker) changed(_, im *cluster.Image, changes []cluster.Change) {
 	b.throttles.follow(im, changes)
+	b.readBirth(im) // before the states that were planned with it
 	b.replicas.Follow(im, changes)
 	b.deaths.Changed()
 	b.offline.Changed()

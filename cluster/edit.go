@@ -178,6 +178,10 @@ func (e *Edit) putBroker(b *Broker) {
 	if d, ok := e.im.downs[b.ID]; ok && b.Epoch <= d.epoch {
 		return
 	}
+	b.Told = b.Zxid
+	if old := e.im.brokers[b.ID]; old != nil && old.Epoch == b.Epoch {
+		b.Told = old.Told
+	}
 	e.needBrokers()
 	e.im.brokers[b.ID] = b
 	e.brokers[b.ID] = true

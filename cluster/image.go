@@ -139,7 +139,7 @@ func (im *Image) CountsOnPast(id kafka.BrokerID) bool {
 			if p == nil || !slices.Contains(p.ISR, id) {
 				continue
 			}
-			if p.Leader == kafka.NoBroker || b == nil || !p.UsableBy(b.Epoch) {
+			if p.Leader == kafka.NoBroker || b == nil || !p.UsableBy(b) {
 				return true
 			}
 		}
@@ -163,8 +163,12 @@ type Feature struct {
 
 // Broker is one registered broker.
 type Broker struct {
-	ID        kafka.BrokerID
-	Epoch     kafka.BrokerEpoch // czxid of the registration
+	ID    kafka.BrokerID
+	Epoch kafka.BrokerEpoch // czxid of the registration
+	// Told is the zxid of the entry that told of this registration, or of the
+	// registration itself if a load found it. Whoever planned an older state may not
+	// have known that the broker was born anew.
+	Told      int64
 	Endpoints []Endpoint
 	Rack      string // "" if none
 	Features  map[string]Feature
@@ -252,9 +256,7 @@ type Partition struct {
 	Zxid int64
 }
 
-// UsableBy reports whether a broker registered as epoch may act on this state.
-// A state that was not written after its present registration is known, but not
-// its own yet: the controller must first have seen the birth.
-func (p *Partition) UsableBy(epoch kafka.BrokerEpoch) bool {
-	return p.HasState && p.Zxid > int64(epoch)
-}
+// UsableBy reports whether a broker may act on this state. One that was not planned
+// after the log told of its present registration is known, but not its own yet:
+// whoever wrote it meant the broker that was there before.
+func (p *Partition) UsableBy(b *Broker) bool { return p.HasState && p.Zxid >= b.Told }

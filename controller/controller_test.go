@@ -170,7 +170,7 @@ func TestLifeOfTopics(t *testing.T) {
 		if got := im.Topic("a"); got.ID.IsZero() || !maps.Equal(got.Config, map[string]string{"retention.ms": "5"}) {
 			t.Errorf("topic a is %+v", got)
 		}
-		if b := im.Broker(1); b == nil || !im.Topic("a").Partition(0).UsableBy(b.Epoch) || im.LiveController() != 1 {
+		if b := im.Broker(1); b == nil || !im.Topic("a").Partition(0).UsableBy(b) || im.LiveController() != 1 {
 			t.Errorf("broker %+v, controller %d", b, im.LiveController())
 		}
 		if err := n.tryCreate(cluster.NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1}); protocol.CodeOf(err) != protocol.TopicAlreadyExists {

@@ -77,7 +77,7 @@ func TestSessionExpiry(t *testing.T) {
 	n.ctl.Registered(0)
 	im = n.await("the second birth", func(im *cluster.Image) bool {
 		b, p := im.Broker(1), im.Partition(kafka.TopicPartition{Topic: "t"})
-		return b != nil && b.Epoch > before && p.UsableBy(b.Epoch) && p.Leader == 1
+		return b != nil && b.Epoch > before && p.UsableBy(b) && p.Leader == 1
 	})
 	if p := im.Topic("t").Partition(0); p.LeaderEpoch <= epoch {
 		t.Errorf("leader epoch %d after %d", p.LeaderEpoch, epoch)

@@ -27,6 +27,9 @@ func (c *Controller) housekeeping(ctx context.Context) {
 	if err := c.rebalance(ctx); err != nil && ctx.Err() == nil {
 		c.log.Warn("giving leaders back to first replicas failed, will try again", "err", err)
 	}
+	if c.reign != r { // lost meanwhile
+		return
+	}
 	if err := c.scrub(ctx); err != nil && ctx.Err() == nil {
 		c.log.Warn("comparing partition states failed, will try again", "err", err)
 	}

@@ -28,7 +28,7 @@ func realBroker(t testing.TB) *broker {
 		Self: 1, Logs: logs, Topic: func(map[string]string) (int, log.Options) { return 1, log.DefaultOptions() },
 		Logger: slog.New(slog.DiscardHandler),
 	})
-	m.SetRegistration(5)
+	m.SetRegistration(5, 5)
 	err = m.Become(kafka.TopicPartition{Topic: "a"}, replica.State{
 		TopicID: idA, Replicas: []kafka.BrokerID{1}, ISR: []kafka.BrokerID{1}, Leader: 1, Zxid: 7, MinISR: 1,
 	}, log.DefaultOptions())

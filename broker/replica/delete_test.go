@@ -61,7 +61,7 @@ func TestDeleteRecords(t *testing.T) {
 	wantCode(t, d.Err, protocol.UnknownTopicOrPartition)
 	d = deleteOne(t, m, kafka.TopicPartition{Topic: kafka.ConsumerOffsetsTopic}, 1, time.Minute)
 	wantCode(t, d.Err, protocol.InvalidTopic)
-	m.SetRegistration(0)
+	m.SetRegistration(0, 0)
 	d = deleteOne(t, m, tp, 8, time.Minute)
 	wantCode(t, d.Err, protocol.NotLeaderOrFollower)
 }

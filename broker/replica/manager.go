@@ -78,8 +78,8 @@ type Manager struct {
 	syncs          syncs
 
 	// registration is the czxid of the present registration; unregistered if
-	// there is none.
-	registration atomic.Int64
+	// there is none. States up to since are not this broker's.
+	registration, since atomic.Int64
 	// lastRegistration is the last one that there was.
 	lastRegistration atomic.Int64
 
@@ -120,6 +120,7 @@ func NewManager(o Options) *Manager {
 		m.lagMax = 30 * time.Second
 	}
 	m.registration.Store(unregistered)
+	m.since.Store(unregistered)
 	if m.onOffline == nil {
 		m.onOffline = func() {}
 	}
@@ -131,20 +132,25 @@ func NewManager(o Options) *Manager {
 }
 
 // SetRegistration tells the czxid of this broker's present registration, 0 that
-// there is none. From then on it leads only under states written after it; all
-// waiters look again.
-func (m *Manager) SetRegistration(epoch kafka.BrokerEpoch) {
-	v := int64(epoch)
-	if v == 0 {
-		v = unregistered
+// there is none, and the zxid by which the change log told of it, 0 that it has not
+// yet. Only states from then on are this broker's: an earlier one may have been
+// planned for the broker that was there before, and be written late. All waiters
+// look again.
+func (m *Manager) SetRegistration(epoch kafka.BrokerEpoch, told int64) {
+	e, since := int64(epoch), max(int64(epoch), told-1)
+	if epoch == 0 {
+		e = unregistered
 	}
-	if m.registration.Swap(v) == v {
+	if epoch == 0 || told == 0 {
+		since = unregistered
+	}
+	if before := m.registration.Swap(e); m.since.Swap(since) == since && before == e {
 		return
 	}
-	if v != unregistered && m.lastRegistration.Swap(v) > v {
+	if e != unregistered && m.lastRegistration.Swap(e) > e {
 		// Numbers of transactions only grow, unless ZooKeeper was restored from a
 		// backup: what is known by the larger ones must not pass for newer.
-		m.logger.Error("ZooKeeper's transactions are older than they were; all states are taken anew", "broker_epoch", v)
+		m.logger.Error("ZooKeeper's transactions are older than they were; all states are taken anew", "broker_epoch", e)
 		for _, p := range m.all() {
 			p.forget()
 		}

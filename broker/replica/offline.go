@@ -13,7 +13,7 @@ import (
 // isNew reports whether a replica with this state can't have been here in an
 // earlier life of this broker, so that no records of it can be lost.
 func (m *Manager) isNew(s *State) bool {
-	return s.LeaderEpoch == 0 && s.Zxid > m.registration.Load() || s.Assigned
+	return s.LeaderEpoch == 0 && s.Zxid > m.since.Load() || s.Assigned
 }
 
 // assigned reports whether a reassignment has brought a replica to this broker

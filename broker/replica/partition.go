@@ -106,7 +106,7 @@ func (p *Partition) setLocked(l *log.Log, failure error, s State) {
 
 // leaderLocked returns the log if this broker may act as leader now.
 func (p *Partition) leaderLocked() (*log.Log, error) {
-	if !p.leading || p.state.Zxid <= p.m.registration.Load() {
+	if !p.leading || p.state.Zxid <= p.m.since.Load() {
 		leader := p.state.Leader
 		if leader == p.m.self { // known, but not ours yet or any more
 			leader = kafka.NoBroker
@@ -147,7 +147,7 @@ func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
 	if now, ok := p.m.logs.Get(p.tp); ok {
 		l = now // it was moved to another directory meanwhile
 	}
-	leading := s.Leader == p.m.self && s.Zxid > p.m.registration.Load()
+	leading := s.Leader == p.m.self && s.Zxid > p.m.since.Load()
 	fresh := p.log != l || p.state.LeaderEpoch != s.LeaderEpoch || p.leading != leading || p.state.TopicID != s.TopicID
 	if !fresh && s.PartitionEpoch < p.state.PartitionEpoch {
 		return false, false, nil

@@ -41,7 +41,7 @@ func startTwo(t *testing.T, fs vfs.FS, change func(*Options)) *Manager {
 		change(&o)
 	}
 	m = NewManager(o)
-	m.SetRegistration(100)
+	m.SetRegistration(100, 100)
 	m.Follow(image(), nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

@@ -43,7 +43,7 @@ func start(t *testing.T, fs vfs.FS) *Manager {
 		Self: self, Logs: logs, Logger: slog.New(slog.DiscardHandler),
 		Topic: func(map[string]string) (int, log.Options) { return 1, log.DefaultOptions() },
 	})
-	m.SetRegistration(100)
+	m.SetRegistration(100, 100)
 	return m
 }
 
@@ -141,11 +141,36 @@ func TestOnlyAStateYoungerThanTheRegistrationLeads(t *testing.T) {
 	if _, err := m.Append(tp, records(t, 1), 1, log.Client); err != nil {
 		t.Fatal(err)
 	}
-	m.SetRegistration(0) // lost
+	m.SetRegistration(0, 0) // lost
 	_, err = m.Append(tp, records(t, 1), 1, log.Client)
 	wantCode(t, err, protocol.NotLeaderOrFollower)
 	_, err = m.Read(&ReadArgs{TP: tp, Epoch: kafka.NoLeaderEpoch, LastFetched: kafka.NoLeaderEpoch, MaxBytes: 1})
 	wantCode(t, err, protocol.NotLeaderOrFollower)
+}
+
+// TestOnlyAStatePlannedForThisRegistrationLeads: one that was written after the
+// registration, but before the log told of it, was planned for the broker that was
+// there before.
+func TestOnlyAStatePlannedForThisRegistrationLeads(t *testing.T) {
+	m := start(t, vfs.NewMem())
+	s := leading(0, self)
+	s.Zxid = 305
+	become(t, m, s)
+	refused := func(when string) {
+		t.Helper()
+		if _, err := m.Append(tp, records(t, 1), 1, log.Client); protocol.CodeOf(err) != protocol.NotLeaderOrFollower {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	m.SetRegistration(300, 0)
+	refused("before the log tells")
+	m.SetRegistration(300, 310)
+	refused("under a state from before the log told")
+	s.Zxid, s.LeaderEpoch = 310, 1 // by the same transaction
+	become(t, m, s)
+	if _, err := m.Append(tp, records(t, 1), 1, log.Client); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestMinInsyncReplicas(t *testing.T) {
@@ -386,8 +411,8 @@ func TestRegistrationsThatGoBack(t *testing.T) {
 	if _, err := m.Append(tp, records(t, 1), 1, log.Client); err != nil {
 		t.Fatal(err)
 	}
-	m.SetRegistration(0)
-	m.SetRegistration(50)
+	m.SetRegistration(0, 0)
+	m.SetRegistration(50, 50)
 	_, err := m.Append(tp, records(t, 1), 1, log.Client)
 	wantCode(t, err, protocol.NotLeaderOrFollower)
 	s.LeaderEpoch, s.Zxid = 3, 60

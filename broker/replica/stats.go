@@ -119,7 +119,7 @@ func (p *Partition) status() Status {
 		Replicas: p.state.factor(), Moving: p.state.moving(), ISR: len(p.state.ISR), MinISR: p.state.effectiveMinISR(),
 		Failure: p.failure, Log: p.log, Traffic: p.trafficLocked(),
 	}
-	s.Usable = p.leading && p.log != nil && p.state.Zxid > p.m.registration.Load()
+	s.Usable = p.leading && p.log != nil && p.state.Zxid > p.m.since.Load()
 	p.counted.Store(&s.Traffic)
 	return s
 }
@@ -134,7 +134,7 @@ func (p *Partition) lastStatus() Status {
 		s.Leading, s.Leader, s.LeaderEpoch = was.state.Leader == p.m.self, was.state.Leader, was.state.LeaderEpoch
 		s.Replicas, s.ISR, s.MinISR = len(was.state.Replicas), len(was.state.ISR), was.state.effectiveMinISR()
 		s.Failure, s.Log = was.failure, was.log
-		s.Usable = s.Leading && s.Log != nil && was.state.Zxid > p.m.registration.Load()
+		s.Usable = s.Leading && s.Log != nil && was.state.Zxid > p.m.since.Load()
 	}
 	return s
 }

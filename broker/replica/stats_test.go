@@ -124,7 +124,7 @@ func BenchmarkPage40000(b *testing.B) {
 		b.Fatal(err)
 	}
 	m := NewManager(Options{Self: self, Logs: logs, Logger: slog.New(slog.DiscardHandler)})
-	m.SetRegistration(100)
+	m.SetRegistration(100, 100)
 	// One log serves all: opening 40,000 takes longer than everything else here.
 	l, err := logs.GetOrCreate(tp, kafka.TopicID{1}, true)
 	if err != nil {

@@ -88,7 +88,7 @@ func (c Controller) next(im *cluster.Image, t *cluster.Topic, number int32, p *c
 // written: it has died and was born since, and has no part in it.
 func (c Controller) born(im *cluster.Image, p *cluster.Partition, id kafka.BrokerID) bool {
 	b := im.Broker(id)
-	return b != nil && p.Zxid < max(int64(b.Epoch), c.Born[id])
+	return b != nil && p.Zxid < max(b.Told, c.Born[id])
 }
 
 // usable tells which replicas of partition number of t, p, live and have its log.

@@ -76,6 +76,8 @@ func (c *Cluster) whole() (bool, string) {
 				switch {
 				case p == nil || !p.HasState || p.Leader == kafka.NoBroker:
 					return false, fmt.Sprintf("%s knows no leader of %s-%d", n.name(), t.Name, i)
+				case len(p.Adding)+len(p.Removing) > 0:
+					return false, fmt.Sprintf("%s knows %s-%d to be reassigned: %v +%v -%v", n.name(), t.Name, i, p.Replicas, p.Adding, p.Removing)
 				case !sameBrokers(p.ISR, p.Replicas):
 					return false, fmt.Sprintf("%s knows ISR %v of %s-%d, replicas %v, leader %d", n.name(), p.ISR, t.Name, i, p.Replicas, p.Leader)
 				}

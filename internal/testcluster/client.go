@@ -33,7 +33,13 @@ type client struct {
 	// epochs are the newest leaderships heard of: what a broker that is behind
 	// tells of older ones is not believed, as Kafka's clients do (KIP-320).
 	epochs map[leadershipOf]int32
-	next   int32
+	// ids are the topics' ids, as last heard.
+	ids map[string][16]byte
+	// rack is where the client is; near are the replicas there that it was told to
+	// read from.
+	rack string
+	near map[kafka.TopicPartition]string
+	next int32
 }
 
 // leadershipOf is a partition of one topic, by the topic's id.
@@ -46,7 +52,7 @@ func (c *Cluster) newClient(name string, seed uint64) *client {
 	return &client{
 		c: c, rng: rand.New(rand.NewPCG(seed, 7)), formatter: kmsg.NewRequestFormatter(kmsg.FormatterClientID(name)),
 		conns: map[string]net.Conn{}, leaders: map[kafka.TopicPartition]string{},
-		epochs: map[leadershipOf]int32{},
+		epochs: map[leadershipOf]int32{}, ids: map[string][16]byte{}, near: map[kafka.TopicPartition]string{},
 	}
 }
 
@@ -66,10 +72,19 @@ func (k *client) drop(addr string) {
 // request asks the broker at addr. After an error nobody knows whether the
 // request was served.
 func (k *client) request(ctx context.Context, addr string, req kmsg.Request) (kmsg.Response, error) {
+	answers, err := k.requests(ctx, addr, []kmsg.Request{req})
+	if err != nil {
+		return nil, err
+	}
+	return answers[0], nil
+}
+
+// requests sends all requests and then reads the answers, those that came before an
+// error.
+func (k *client) requests(ctx context.Context, addr string, reqs []kmsg.Request) (answers []kmsg.Response, err error) {
 	nc := k.conns[addr]
 	if nc == nil {
 		dialing, cancel := context.WithTimeout(ctx, 2*time.Second)
-		var err error
 		nc, err = k.c.clients.Dial(dialing, "tcp", addr)
 		cancel()
 		if err != nil {
@@ -79,21 +94,28 @@ func (k *client) request(ctx context.Context, addr string, req kmsg.Request) (km
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	resp, err := k.exchange(nc, req)
+	if err = nc.SetDeadline(time.Now().Add(requestTimeout)); err == nil {
+		var out []byte
+		for _, req := range reqs {
+			k.next++
+			out = k.formatter.AppendRequest(out, req, k.next)
+		}
+		_, err = nc.Write(out)
+	}
+	for i := 0; err == nil && i < len(reqs); i++ {
+		var resp kmsg.Response
+		if resp, err = readAnswer(nc, reqs[i], k.next-int32(len(reqs)-1-i)); err == nil {
+			answers = append(answers, resp)
+		}
+	}
 	if err != nil {
 		k.drop(addr)
 	}
-	return resp, err
+	return answers, err
 }
 
-func (k *client) exchange(nc net.Conn, req kmsg.Request) (kmsg.Response, error) {
-	if err := nc.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
-		return nil, err
-	}
-	k.next++
-	if _, err := nc.Write(k.formatter.AppendRequest(nil, req, k.next)); err != nil {
-		return nil, err
-	}
+// readAnswer reads the answer to one request.
+func readAnswer(nc net.Conn, req kmsg.Request, id int32) (kmsg.Response, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(nc, head[:]); err != nil {
 		return nil, err
@@ -102,7 +124,7 @@ func (k *client) exchange(nc net.Conn, req kmsg.Request) (kmsg.Response, error) 
 	if _, err := io.ReadFull(nc, body); err != nil {
 		return nil, err
 	}
-	if len(body) < 4 || int32(binary.BigEndian.Uint32(body)) != k.next {
+	if len(body) < 4 || int32(binary.BigEndian.Uint32(body)) != id {
 		return nil, errors.New("testcluster: an answer to another request")
 	}
 	body = body[4:]
@@ -149,7 +171,7 @@ func (k *client) metadata(ctx context.Context, topics ...string) (*kmsg.Metadata
 			if p.LeaderEpoch < k.epochs[l] {
 				continue
 			}
-			k.epochs[l] = p.LeaderEpoch
+			k.epochs[l], k.ids[tp.Topic] = p.LeaderEpoch, t.TopicID
 			if addr := addrs[p.Leader]; addr != "" {
 				k.leaders[tp] = addr
 			}
@@ -170,6 +192,14 @@ func (k *client) leader(ctx context.Context, tp kafka.TopicPartition) (string, e
 		return addr, nil
 	}
 	return "", fmt.Errorf("testcluster: nobody leads %v", tp)
+}
+
+// epoch is the leadership that leader spoke of.
+func (k *client) epoch(tp kafka.TopicPartition) int32 {
+	if e, ok := k.epochs[leadershipOf{k.ids[tp.Topic], tp.Partition}]; ok {
+		return e
+	}
+	return -1
 }
 
 // pause waits a little after something failed, and reports false at ctx's end.

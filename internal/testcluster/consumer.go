@@ -18,11 +18,15 @@ type Consumer struct {
 	Name  string
 	Topic Topic
 	Seed  uint64
+	// Rack: it reads from the replica of its rack where the leader says so
+	// (KIP-392).
+	Rack string
 }
 
 // run works until ctx ends.
 func (r Consumer) run(ctx context.Context, c *Cluster) {
 	k := c.newClient(r.Name, r.Seed)
+	k.rack = r.Rack
 	defer k.close()
 	next := make([]int64, r.Topic.Partitions)
 	for last := ""; ctx.Err() == nil; {
@@ -55,16 +59,22 @@ type fetched struct {
 // fetch reads some records of a partition from an offset on, and tells the high
 // watermark.
 func (k *client) fetch(ctx context.Context, tp kafka.TopicPartition, from int64, wait time.Duration) (list []fetched, hw int64, err error) {
-	addr, err := k.leader(ctx, tp)
+	leader, err := k.leader(ctx, tp)
 	if err != nil {
 		return nil, 0, err
 	}
+	addr := leader
+	if near := k.near[tp]; near != "" {
+		addr = near
+		delete(k.near, tp) // unless it works
+	}
 	req := kmsg.NewPtrFetchRequest()
+	req.Rack = k.rack
 	req.Version, req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.SessionEpoch = 11, int32(wait.Milliseconds()), 1, 1<<20, -1
 	rt := kmsg.NewFetchRequestTopic()
 	rt.Topic = tp.Topic
 	rp := kmsg.NewFetchRequestTopicPartition()
-	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes, rp.CurrentLeaderEpoch = tp.Partition, from, 64<<10, -1
+	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes, rp.CurrentLeaderEpoch = tp.Partition, from, 64<<10, k.epoch(tp)
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
 	resp, err := k.request(ctx, addr, req)
@@ -78,6 +88,12 @@ func (k *client) fetch(ctx context.Context, tp kafka.TopicPartition, from int64,
 	p := fr.Topics[0].Partitions[0]
 	if p.ErrorCode != 0 {
 		return nil, 0, protocol.Error(p.ErrorCode)
+	}
+	switch {
+	case p.PreferredReadReplica >= 0 && int(p.PreferredReadReplica) < len(k.c.nodes):
+		k.near[tp] = k.c.nodes[p.PreferredReadReplica].addr()
+	case addr != leader:
+		k.near[tp] = addr
 	}
 	list, err = records(p.RecordBatches, from)
 	return list, p.HighWatermark, err

@@ -111,6 +111,7 @@ func (l *life) serve(ctx context.Context, boot string) error {
 	n := l.n
 	values := map[string]string{
 		"broker.id": fmt.Sprint(n.id), "zookeeper.connect": zkIP + ":2181", "listeners": "PLAINTEXT://" + n.addr(), "log.dirs": dataDir,
+		"broker.rack": fmt.Sprintf("r%d", n.id),
 	}
 	maps.Copy(values, n.c.o.Configs)
 	config, _, err := conf.FromMap(values)

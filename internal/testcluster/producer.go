@@ -20,7 +20,11 @@ type Producer struct {
 	Topic      Topic
 	Acks       int16
 	Idempotent bool
-	Seed       uint64
+	// InFlight is how many batches to a partition it sends at most before it reads
+	// the first answer; 0 is one. More than one keep their order only if it is
+	// idempotent.
+	InFlight int
+	Seed     uint64
 	// Pause is the mean time between batches.
 	Pause time.Duration
 }
@@ -74,39 +78,63 @@ func (w *producing) value(partition int32, number int) string {
 	return fmt.Sprintf("%s/%d/%d", w.Name, partition, number)
 }
 
-// send sends one batch until it is acknowledged or ctx ends. It reports false if the
-// producer can't go on.
-func (w *producing) send(ctx context.Context, partition int32) bool {
+// sending is a batch that is not acknowledged yet.
+type sending struct {
+	first, count int
+	recs         []byte
+}
+
+// next makes the next batch to a partition.
+func (w *producing) next(partition int32) sending {
 	o := batch.BuilderOptions{}
 	if w.Idempotent {
 		o.Producer = &batch.Producer{ID: w.id, Epoch: w.epoch, Sequence: w.sequences[partition]}
 	}
 	b := batch.NewBuilder(o)
-	first, count := w.numbers[partition], 1+w.k.rng.IntN(4)
-	for i := range count {
-		b.Append(time.Now().UnixMilli(), nil, []byte(w.value(partition, first+i)))
+	s := sending{first: w.numbers[partition], count: 1 + w.k.rng.IntN(4)}
+	for i := range s.count {
+		b.Append(time.Now().UnixMilli(), nil, []byte(w.value(partition, s.first+i)))
 	}
-	recs, err := b.Bytes()
-	if err != nil {
-		w.h.violate("%s: building a batch: %v", w.Name, err)
-		return false
+	var err error
+	if s.recs, err = b.Bytes(); err != nil {
+		panic(err) // it has records, and is small
 	}
-	w.numbers[partition] += count
-	w.sequences[partition] += int32(count)
+	w.numbers[partition] += s.count
+	w.sequences[partition] += int32(s.count)
+	return s
+}
+
+// send sends some batches at once, until all are acknowledged or ctx ends. It
+// reports false if the producer can't go on.
+func (w *producing) send(ctx context.Context, partition int32) bool {
+	var left []sending
+	for range 1 + w.k.rng.IntN(max(w.InFlight, 1)) {
+		left = append(left, w.next(partition))
+	}
 	tp := kafka.TopicPartition{Topic: w.Topic.Name, Partition: partition}
 	for last := ""; ctx.Err() == nil; {
-		base, err := w.try(ctx, tp, recs)
-		if err == nil {
-			w.acknowledged(tp, base, first, count)
+		outcomes := w.try(ctx, tp, left)
+		var again []sending
+		for i, s := range left {
+			base, err := outcomes[i].base, outcomes[i].err
+			if err == nil {
+				w.acknowledged(tp, base, s.first, s.count)
+				continue
+			}
+			if text := fmt.Sprintf("%v %d+%d: %v", tp, s.first, s.count, err); text != last {
+				last = text
+				w.h.note(w.Name, "%s", text)
+			}
+			// One that follows a batch that was refused is refused too.
+			gap := errors.Is(err, protocol.OutOfOrderSequenceNumber) || errors.Is(err, protocol.UnknownProducerID)
+			if gap && len(again) == 0 {
+				w.h.violate("%s: %v of the batch from %d to %v, which follows what was acknowledged", w.Name, err, s.first, tp)
+				return false
+			}
+			again = append(again, s)
+		}
+		if left = again; len(left) == 0 {
 			return true
-		}
-		if err.Error() != last {
-			last = err.Error()
-			w.h.note(w.Name, "%v %d+%d: %v", tp, first, count, err)
-		}
-		if errors.Is(err, protocol.OutOfOrderSequenceNumber) || errors.Is(err, protocol.UnknownProducerID) {
-			w.h.violate("%s: %v of the batch from %d to %v, which follows what was acknowledged", w.Name, err, first, tp)
-			return false
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
@@ -142,29 +170,49 @@ func (r *refused) Error() string {
 
 func (r *refused) Unwrap() error { return r.code }
 
-// try sends a batch once.
-func (w *producing) try(ctx context.Context, tp kafka.TopicPartition, recs []byte) (base int64, err error) {
+// outcome is what became of a batch that was sent once.
+type outcome struct {
+	base int64
+	err  error
+}
+
+// try sends batches once, all before the first answer.
+func (w *producing) try(ctx context.Context, tp kafka.TopicPartition, list []sending) []outcome {
+	outcomes := make([]outcome, len(list))
+	fail := func(from int, err error) []outcome {
+		delete(w.k.leaders, tp)
+		for i := from; i < len(list); i++ {
+			outcomes[i].err = err
+		}
+		return outcomes
+	}
 	addr, err := w.k.leader(ctx, tp)
 	if err != nil {
-		return 0, err
+		return fail(0, err)
 	}
-	req := kmsg.NewPtrProduceRequest()
-	req.Version, req.Acks, req.TimeoutMillis = 9, w.Acks, 10_000
-	rt := kmsg.NewProduceRequestTopic()
-	rt.Topic = tp.Topic
-	rp := kmsg.NewProduceRequestTopicPartition()
-	rp.Partition, rp.Records = tp.Partition, append([]byte(nil), recs...)
-	rt.Partitions = append(rt.Partitions, rp)
-	req.Topics = append(req.Topics, rt)
-	resp, err := w.k.request(ctx, addr, req)
+	var reqs []kmsg.Request
+	for _, s := range list {
+		req := kmsg.NewPtrProduceRequest()
+		req.Version, req.Acks, req.TimeoutMillis = 9, w.Acks, 10_000
+		rt := kmsg.NewProduceRequestTopic()
+		rt.Topic = tp.Topic
+		rp := kmsg.NewProduceRequestTopicPartition()
+		rp.Partition, rp.Records = tp.Partition, s.recs
+		rt.Partitions = append(rt.Partitions, rp)
+		req.Topics = append(req.Topics, rt)
+		reqs = append(reqs, req)
+	}
+	answers, err := w.k.requests(ctx, addr, reqs)
+	for i, a := range answers {
+		r := a.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+		outcomes[i].base = r.BaseOffset
+		if r.ErrorCode != 0 {
+			outcomes[i].err = &refused{protocol.Error(r.ErrorCode), r.ErrorMessage}
+			delete(w.k.leaders, tp)
+		}
+	}
 	if err != nil {
-		delete(w.k.leaders, tp)
-		return 0, err
+		return fail(len(answers), err)
 	}
-	r := resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
-	if r.ErrorCode != 0 {
-		delete(w.k.leaders, tp)
-		return 0, &refused{protocol.Error(r.ErrorCode), r.ErrorMessage}
-	}
-	return r.BaseOffset, nil
+	return outcomes
 }

@@ -3,6 +3,7 @@ package testcluster
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,10 +14,12 @@ import (
 
 // Scenario is a cluster, its clients, and what happens to it.
 type Scenario struct {
-	Seed      uint64
-	Brokers   int
-	Configs   map[string]string
-	Topics    []Topic
+	Seed    uint64
+	Brokers int
+	Configs map[string]string
+	Topics  []Topic
+	// Volatile is a topic that faults delete and make again.
+	Volatile  *Topic
 	Producers []Producer
 	Consumers []Consumer
 	// Whole prints the whole history, however it ends.
@@ -85,6 +88,9 @@ func (s *Scenario) play(h *History) {
 	}
 	c.mend()
 	h.note("--", "everything is mended")
+	if s.Volatile != nil && !s.make(c, *s.Volatile) {
+		return
+	}
 	if !c.heal() {
 		return
 	}
@@ -96,23 +102,41 @@ func (s *Scenario) play(h *History) {
 	s.finish(c)
 }
 
+// all are the topics that there are in the end.
+func (s *Scenario) all() []Topic {
+	if s.Volatile == nil {
+		return s.Topics
+	}
+	return append(slices.Clone(s.Topics), *s.Volatile)
+}
+
 // begin waits for the cluster and makes the topics.
 func (s *Scenario) begin(c *Cluster) bool {
+	if !s.make(c, s.all()...) {
+		return false
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), bornWithin)
 	defer cancel()
-	k := c.newClient("begin", s.Seed)
-	defer k.close()
-	for _, t := range s.Topics {
-		if err := k.createTopic(ctx, t); err != nil {
-			c.history.violate("%v", err)
-			return false
-		}
-	}
 	if err := await(ctx, "a new cluster", c.whole); err != nil {
 		c.history.violate("%v", err)
 		return false
 	}
 	c.history.note("--", "everything is there")
+	return true
+}
+
+// make makes topics, or finds them made.
+func (s *Scenario) make(c *Cluster, topics ...Topic) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), bornWithin)
+	defer cancel()
+	k := c.newClient("make", s.Seed)
+	defer k.close()
+	for _, t := range topics {
+		if err := k.createTopic(ctx, t); err != nil {
+			c.history.violate("%v", err)
+			return false
+		}
+	}
 	return true
 }
 
@@ -154,7 +178,7 @@ func (s *Scenario) finish(c *Cluster) {
 	}
 	replicas := map[kafka.TopicPartition][]kafka.BrokerID{}
 	im := c.nodes[0].Image()
-	for _, t := range s.Topics {
+	for _, t := range s.all() {
 		for p := range t.Partitions {
 			tp := kafka.TopicPartition{Topic: t.Name, Partition: p}
 			if state := im.Partition(tp); state != nil {
@@ -165,5 +189,5 @@ func (s *Scenario) finish(c *Cluster) {
 	for _, n := range c.nodes {
 		n.Stop()
 	}
-	c.checkLogs(s.Topics, replicas)
+	c.checkLogs(s.all(), replicas)
 }

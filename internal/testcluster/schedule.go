@@ -7,16 +7,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"barnabas/internal/memnet"
 )
 
-// Schedule makes the scenario of a seed: three brokers, some topics and clients,
-// and a minute or two of faults.
+// Schedule makes the scenario of a seed: some brokers, topics and clients, and a
+// minute or two of faults.
 func Schedule(seed uint64) Scenario {
 	rng := rand.New(rand.NewPCG(seed, 3))
-	power := rng.IntN(2) == 0 // machines crash
 	s := Scenario{
-		Seed: seed, Brokers: 3,
+		Seed: seed, Brokers: 3 + rng.IntN(2),
 		Configs: map[string]string{
 			"zookeeper.session.timeout.ms":            fmt.Sprint(2000 + rng.IntN(4000)),
 			"replica.lag.time.max.ms":                 fmt.Sprint(2000 + rng.IntN(8000)),
@@ -26,25 +27,29 @@ func Schedule(seed uint64) Scenario {
 			"replica.socket.timeout.ms":               "5000",
 			"replica.fetch.wait.max.ms":               "500",
 			"auto.create.topics.enable":               "false",
-			"controlled.shutdown.max.retries":         "1",
 			"leader.imbalance.check.interval.seconds": fmt.Sprint(5 + rng.IntN(20)),
+			"replica.selector.class":                  "org.apache.kafka.common.replica.RackAwareReplicaSelector",
 		},
 	}
 	safe := Topic{Name: "safe", Partitions: 3, Replication: 3, Configs: map[string]string{"min.insync.replicas": "2"}}
-	s.Topics = append(s.Topics, safe)
-	s.Producers = append(s.Producers,
-		Producer{Name: "p1", Topic: safe, Acks: -1, Pause: 100 * time.Millisecond},
-		Producer{Name: "i1", Topic: safe, Acks: -1, Pause: 100 * time.Millisecond, Idempotent: true},
-		Producer{Name: "i2", Topic: safe, Acks: -1, Pause: 300 * time.Millisecond, Idempotent: true})
-	s.Consumers = append(s.Consumers, Consumer{Name: "c1", Topic: safe}, Consumer{Name: "c2", Topic: safe})
-	if !power { // one copy, in one page cache, is enough for these
-		alone := Topic{Name: "alone", Partitions: 2, Replication: 3, Configs: map[string]string{"min.insync.replicas": "1"}}
-		quick := Topic{Name: "quick", Partitions: 2, Replication: 2}
-		s.Topics = append(s.Topics, alone, quick)
-		s.Producers = append(s.Producers,
-			Producer{Name: "i3", Topic: alone, Acks: -1, Pause: 100 * time.Millisecond, Idempotent: true},
-			Producer{Name: "q1", Topic: quick, Acks: 1, Pause: 50 * time.Millisecond})
-		s.Consumers = append(s.Consumers, Consumer{Name: "c3", Topic: alone}, Consumer{Name: "c4", Topic: quick})
+	alone := Topic{Name: "alone", Partitions: 2, Replication: 3, Configs: map[string]string{"min.insync.replicas": "1"}}
+	quick := Topic{Name: "quick", Partitions: 2, Replication: 2}
+	s.Topics = []Topic{safe, alone, quick}
+	s.Producers = []Producer{
+		{Name: "p1", Topic: safe, Acks: -1, Pause: 100 * time.Millisecond},
+		{Name: "i1", Topic: safe, Acks: -1, Pause: 100 * time.Millisecond, Idempotent: true, InFlight: 5},
+		{Name: "i2", Topic: safe, Acks: -1, Pause: 300 * time.Millisecond, Idempotent: true},
+		{Name: "i3", Topic: alone, Acks: -1, Pause: 100 * time.Millisecond, Idempotent: true, InFlight: 3},
+	}
+	s.Consumers = []Consumer{{Name: "c1", Topic: safe}, {Name: "c2", Topic: safe, Rack: "r1"}, {Name: "c3", Topic: alone, Rack: "r0"}}
+	power := rng.IntN(3) > 0 // machines crash
+	if !power {              // what one of two page caches has is enough for these
+		s.Producers = append(s.Producers, Producer{Name: "q1", Topic: quick, Acks: 1, Pause: 50 * time.Millisecond})
+		s.Consumers = append(s.Consumers, Consumer{Name: "c4", Topic: quick})
+	}
+	if rng.IntN(2) == 0 {
+		s.Volatile = &Topic{Name: "volatile", Partitions: 2, Replication: 2}
+		s.Producers = append(s.Producers, Producer{Name: "v1", Topic: *s.Volatile, Acks: 1, Pause: 100 * time.Millisecond})
 	}
 	for i := range s.Producers {
 		s.Producers[i].Seed = rng.Uint64()
@@ -56,17 +61,24 @@ func Schedule(seed uint64) Scenario {
 	s.Faults = func(ctx context.Context, c *Cluster, rng *rand.Rand) {
 		ctx, cancel := context.WithTimeout(ctx, length)
 		defer cancel()
-		(&chaos{c: c, rng: rng, power: power}).run(ctx)
+		(&chaos{c: c, rng: rng, power: power, volatile: s.Volatile, topics: s.Topics}).run(ctx)
 	}
 	return s
 }
 
 // chaos lets one fault follow another. Some last until the next ones.
 type chaos struct {
-	c     *Cluster
-	rng   *rand.Rand
-	power bool
-	wg    sync.WaitGroup
+	c        *Cluster
+	rng      *rand.Rand
+	power    bool
+	topics   []Topic
+	volatile *Topic
+	wg       sync.WaitGroup
+
+	mu sync.Mutex // guards following
+	// dark is a machine that lost its power since the cluster was whole last. The
+	// law is about one log that survives: no second one may crash meanwhile.
+	dark *Node
 }
 
 // fault is something that happens and how often it does, beside others.
@@ -90,6 +102,9 @@ var faults = []fault{
 	{3, (*chaos).slow},
 	{2, (*chaos).fillDisk},
 	{1, (*chaos).failSync},
+	{3, (*chaos).electPreferred},
+	{4, (*chaos).reassign},
+	{3, (*chaos).remake},
 }
 
 // run ends when ctx does and all that it began is over.
@@ -116,6 +131,17 @@ func (x *chaos) between(least, most time.Duration) time.Duration {
 
 func (x *chaos) node() *Node { return x.c.nodes[x.rng.IntN(len(x.c.nodes))] }
 
+// nodeOrController is the controller more often than others.
+func (x *chaos) nodeOrController() *Node {
+	n := x.node()
+	if im := n.Image(); im != nil && x.rng.IntN(3) == 0 {
+		if id := im.LiveController(); id >= 0 {
+			return x.c.nodes[id]
+		}
+	}
+	return n
+}
+
 func (x *chaos) note(format string, args ...any) { x.c.history.note("**", format, args...) }
 
 // later does something after d, or when the faults are over.
@@ -127,7 +153,7 @@ func (x *chaos) later(ctx context.Context, d time.Duration, do func()) {
 }
 
 func (x *chaos) kill(ctx context.Context) {
-	n := x.node()
+	n := x.nodeOrController()
 	n.Kill()
 	x.later(ctx, x.between(0, 12*time.Second), n.Start)
 }
@@ -149,21 +175,35 @@ func (x *chaos) stop(ctx context.Context) {
 	})
 }
 
-// crash takes the power from one machine, once all others have what it has.
+// crash takes the power from one machine, if no other has lost it since the
+// cluster was whole.
 func (x *chaos) crash(ctx context.Context) {
 	n, keep, wait := x.node(), x.rng.IntN(3)*50, x.between(0, 15*time.Second)
-	if !x.power {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.power || x.dark != nil {
 		return
 	}
-	if whole, _ := x.c.whole(); !whole {
-		return
-	}
+	x.dark = n
 	n.Crash(keep)
 	x.later(ctx, wait, n.Boot)
+	x.wg.Go(func() {
+		for {
+			if !pause(ctx, 200*time.Millisecond) {
+				return
+			}
+			if whole, _ := x.c.whole(); whole {
+				x.mu.Lock()
+				x.dark = nil
+				x.mu.Unlock()
+				return
+			}
+		}
+	})
 }
 
 func (x *chaos) expire(context.Context) {
-	n := x.node()
+	n := x.nodeOrController()
 	x.note("the session of %s ends: %v", n.name(), x.c.ExpireSession(n.id))
 }
 
@@ -272,4 +312,70 @@ func (x *chaos) failSync(context.Context) {
 	n := x.node()
 	x.note("the next fsync of %s fails", n.name())
 	n.disk.failNextSync()
+}
+
+// request asks the controller for something, for a while, beside the other faults.
+func (x *chaos) request(ctx context.Context, what string, req kmsg.Request) {
+	x.note("%s", what)
+	seed := x.rng.Uint64()
+	x.wg.Go(func() {
+		k := x.c.newClient("admin", seed)
+		defer k.close()
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if _, err := k.admin(ctx, req); err != nil {
+			x.note("%s: %v", what, err)
+		}
+	})
+}
+
+func (x *chaos) electPreferred(ctx context.Context) {
+	req := kmsg.NewPtrElectLeadersRequest()
+	req.Version, req.TimeoutMillis = 1, 5000 // all partitions
+	x.request(ctx, "preferred leaders are asked for", req)
+}
+
+// reassign moves one partition to other brokers, or only into another order.
+func (x *chaos) reassign(ctx context.Context) {
+	t := x.topics[x.rng.IntN(len(x.topics))]
+	partition := x.rng.Int32N(t.Partitions)
+	req := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+	req.TimeoutMillis = 5000
+	rt := kmsg.NewAlterPartitionAssignmentsRequestTopic()
+	rt.Topic = t.Name
+	rp := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
+	rp.Partition = partition
+	for _, id := range x.rng.Perm(len(x.c.nodes))[:t.Replication] {
+		rp.Replicas = append(rp.Replicas, int32(id))
+	}
+	if x.rng.IntN(5) == 0 {
+		rp.Replicas = nil // cancels one that is under way
+	}
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	x.request(ctx, fmt.Sprintf("%s-%d is to be on %v", t.Name, partition, rp.Replicas), req)
+}
+
+// remake deletes the volatile topic and makes it again at once.
+func (x *chaos) remake(ctx context.Context) {
+	if x.volatile == nil {
+		return
+	}
+	x.note("%s is deleted and made again", x.volatile.Name)
+	seed := x.rng.Uint64()
+	x.wg.Go(func() {
+		k := x.c.newClient("admin", seed)
+		defer k.close()
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		req := kmsg.NewPtrDeleteTopicsRequest()
+		req.Version, req.TimeoutMillis, req.TopicNames = 5, 5000, []string{x.volatile.Name}
+		if _, err := k.admin(ctx, req); err != nil {
+			x.note("deleting %s: %v", x.volatile.Name, err)
+			return
+		}
+		if err := k.createTopic(ctx, *x.volatile); err != nil {
+			x.note("making %s again: %v", x.volatile.Name, err)
+		}
+	})
 }

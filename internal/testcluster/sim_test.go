@@ -25,7 +25,7 @@ func TestKill(t *testing.T) {
 }
 
 var (
-	schedules = flag.Int("schedules", 20, "how many schedules of faults TestSchedules plays")
+	schedules = flag.Int("schedules", 12, "how many schedules of faults TestSchedules plays")
 	whole     = flag.Bool("history", false, "print the whole history of each run, not only what led to a failure")
 	firstSeed = flag.Uint64("seed", 1, "the seed of the first")
 )

@@ -1,0 +1,71 @@
+package testcluster
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// danger plays a script on three brokers, with two producers and a consumer of a
+// topic that needs two replicas in sync.
+func danger(t *testing.T, script func(ctx context.Context, c *Cluster)) {
+	t.Helper()
+	topic := Topic{Name: "safe", Partitions: 2, Replication: 3, Configs: map[string]string{"min.insync.replicas": "2"}}
+	Run(t, Scenario{
+		Whole: *whole, Brokers: 3, Topics: []Topic{topic},
+		Configs: map[string]string{"zookeeper.session.timeout.ms": "6000", "replica.lag.time.max.ms": "10000"},
+		Producers: []Producer{
+			{Name: "p1", Topic: topic, Acks: -1, Seed: 1, Pause: 50 * time.Millisecond},
+			{Name: "i1", Topic: topic, Acks: -1, Seed: 2, Pause: 50 * time.Millisecond, Idempotent: true},
+		},
+		Consumers: []Consumer{{Name: "c1", Topic: topic, Seed: 3}},
+		Faults: func(ctx context.Context, c *Cluster, _ *rand.Rand) {
+			pause(ctx, 3*time.Second)
+			script(ctx, c)
+		},
+	})
+}
+
+// apart cuts a node from ZooKeeper, or mends that.
+func (n *Node) apart(cut bool) {
+	set := n.c.net.Mend
+	if cut {
+		set = n.c.net.Cut
+	}
+	set(n.host, n.c.zkHost)
+	set(n.c.zkHost, n.host)
+}
+
+// TestCrashedComesBackFirst: all sessions have ended while ZooKeeper was away, and
+// the first to come back is a broker whose machine lost what it had not synced. It
+// must not lead before the others are heard (coordination §7).
+func TestCrashedComesBackFirst(t *testing.T) {
+	for name, again := range map[string]bool{"once": false, "and its process dies too": true} {
+		t.Run(name, func(t *testing.T) {
+			danger(t, func(ctx context.Context, c *Cluster) {
+				for _, n := range c.nodes {
+					n.apart(true)
+				}
+				pause(ctx, 10*time.Second) // sessions end
+				b := c.nodes[0]
+				b.Crash(0)
+				pause(ctx, time.Second)
+				b.apart(false)
+				b.Boot()
+				pause(ctx, 5*time.Second)
+				if again {
+					b.Kill()
+					pause(ctx, 10*time.Second)
+					b.Start()
+					pause(ctx, 5*time.Second)
+				}
+				for _, n := range c.nodes[1:] {
+					n.apart(false)
+					pause(ctx, 3*time.Second)
+				}
+				pause(ctx, 20*time.Second)
+			})
+		})
+	}
+}
