@@ -65,15 +65,19 @@ func (n *node) moving() []string {
 	return out
 }
 
-// catchUp lets brokers into the ISR of a partition, as its leader would.
+// catchUp lets brokers into the ISR of a partition, as its leader would: again, if
+// somebody died or was born meanwhile.
 func (n *node) catchUp(partition int32, isr ...kafka.BrokerID) {
 	n.t.Helper()
-	im := n.await("a reassignment", func(im *cluster.Image) bool { return ofT(im, partition).Moving() })
-	leader := ofT(im, partition).Leader
-	got, err := n.ctl.AlterPartition(n.t.Context(), leader, im.Broker(leader).Epoch, []cluster.ISRChange{wish(im, partition, isr...)})
-	if err != nil || got[0].Err != nil {
-		n.t.Fatalf("got %+v, %v", got, err)
-	}
+	waitUntil(n.t, fmt.Sprintf("partition %d in sync on %v", partition, isr), func() bool {
+		im := n.await("a reassignment", func(im *cluster.Image) bool {
+			p := ofT(im, partition)
+			return p.Moving() && im.Alive(p.Leader) && !slices.ContainsFunc(isr, func(id kafka.BrokerID) bool { return !im.Alive(id) })
+		})
+		leader := ofT(im, partition).Leader
+		got, err := n.ctl.AlterPartition(n.t.Context(), leader, im.Broker(leader).Epoch, []cluster.ISRChange{wish(im, partition, isr...)})
+		return err == nil && got[0].Err == nil
+	})
 }
 
 // heldBy waits until exactly these hold a partition, and one of them leads it.
