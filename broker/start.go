@@ -79,6 +79,7 @@ func (b *Broker) openLogs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.Reconfigure(c.Log.ProducerIDExpiration, c.Topics.Defaults.FileDeleteDelay)
 	b.logs = m
 	return nil
 }
@@ -317,6 +318,8 @@ func (b *Broker) buildDynamic(ctx context.Context) error {
 			b.throttles.configure(c)
 			b.logs.SetCleaner(cleanerOptions(&c.Cleaner))
 			b.control.Reconsider()
+			b.follower.SetFetchers(c.Replication.Fetchers)
+			b.logs.Reconfigure(c.Log.ProducerIDExpiration, c.Topics.Defaults.FileDeleteDelay)
 			limits, err := connectionLimits(b.ctx, &c.Socket)
 			if err != nil {
 				b.logger.Warn("a limit of connections is left out", "error", err)

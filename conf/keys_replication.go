@@ -28,7 +28,7 @@ func replicationKeys() []Key {
 		{Name: "replica.socket.receive.buffer.bytes", Type: Int, Default: "65536", Status: Built,
 			Doc: "SO_RCVBUF of a follower's connection."},
 		{Name: "num.replica.fetchers", Type: Int, Default: "1", Mode: ClusterWide, Status: Built,
-			Doc: "Connections by which a broker copies from each other broker. A change counts from the next start."},
+			Doc: "Connections by which a broker copies from each other broker."},
 		{Name: "replica.high.watermark.checkpoint.interval.ms", Type: Long, Default: "5000", Status: Built,
 			Doc: "How often high watermarks are written to replication-offset-checkpoint."},
 		{Name: "replica.selector.class", Type: String, NoDefault: true, Status: Built,

@@ -24,7 +24,7 @@ func txnKeys() []Key {
 		{Name: "transaction.partition.verification.enable", Type: Boolean, Default: "true", Mode: ClusterWide, Status: Harmless,
 			Doc: "Check that a partition belongs to the transaction before writing to it (KIP-890). Transactions are not built yet."},
 		{Name: "producer.id.expiration.ms", Type: Int, Default: "86400000", Valid: atLeast(1), Mode: ClusterWide, Status: Built,
-			Doc: "How long the state of an idempotent producer that writes no more is kept. A change counts from the next start."},
+			Doc: "How long the state of an idempotent producer that writes no more is kept."},
 		{Name: "producer.id.expiration.check.interval.ms", Type: Int, Default: "600000", Valid: atLeast(1), Internal: true, Status: Built,
 			Doc: "How often that is looked at."},
 	}

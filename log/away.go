@@ -89,7 +89,7 @@ func (m *Manager) putAway(d *logDir, dir string, tp kafka.TopicPartition, how, r
 		return nil
 	}
 	m.o.Logger.Info("log deleted", "partition", tp.String(), "why", reason, "renamed", name)
-	d.buryLater(name, now.Add(m.o.DirDeleteDelay))
+	d.buryLater(name, now.Add(time.Duration(m.deleteDelay.Load())))
 	m.dropCache(name)
 	return nil
 }

@@ -83,6 +83,9 @@ func (m *Manager) SetCleaner(o CleanerOptions) {
 	}
 }
 
+// Cleaner are the options of compaction now.
+func (m *Manager) Cleaner() CleanerOptions { return *m.compaction.o.Load() }
+
 // CleanerStats tells how compaction goes.
 func (m *Manager) CleanerStats() CleanerStats {
 	c := m.compaction

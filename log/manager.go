@@ -12,6 +12,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"barnabas/internal/kafka"
@@ -153,7 +154,20 @@ type Manager struct {
 	flushes metrics.Histogram // microseconds
 
 	compaction *compaction
+	// What Reconfigure changes, in nanoseconds.
+	expiration, deleteDelay atomic.Int64
 }
+
+// Reconfigure changes, while the logs run, for how long producers are remembered
+// and deleted logs live (ProducerIDExpiration and DirDeleteDelay of
+// ManagerOptions). Deletions under way keep their time.
+func (m *Manager) Reconfigure(producerIDExpiration, dirDeleteDelay time.Duration) {
+	m.expiration.Store(int64(producerIDExpiration))
+	m.deleteDelay.Store(int64(dirDeleteDelay))
+}
+
+// ProducerIDExpiration is for how long producers are remembered now.
+func (m *Manager) ProducerIDExpiration() time.Duration { return time.Duration(m.expiration.Load()) }
 
 // managed is a log and where it is.
 type managed struct {
@@ -298,7 +312,7 @@ func (m *Manager) live() []*logDir {
 func (m *Manager) openOptions(d *logDir, tp kafka.TopicPartition) OpenOptions {
 	return OpenOptions{
 		FS: m.o.FS, Dir: path.Join(d.path, tp.String()), TopicPartition: tp, Options: m.o.TopicOptions(tp.Topic),
-		Codecs: m.o.Codecs, StartOffset: -1, ProducerIDExpiration: m.o.ProducerIDExpiration,
+		Codecs: m.o.Codecs, StartOffset: -1, expiration: &m.expiration,
 		VerifyTransactions: m.o.VerifyTransactions, Logger: m.o.Logger,
 		OnFailure:         func(err error) { d.announce(m, err) },
 		OnRoll:            d.noteRoll,
@@ -412,6 +426,7 @@ func OpenManager(ctx context.Context, o ManagerOptions) (*Manager, error) {
 		opened: make(chan struct{}), stopOpen: func() {},
 	}
 	m.compaction = newCompaction(o.Cleaner)
+	m.Reconfigure(m.o.ProducerIDExpiration, m.o.DirDeleteDelay)
 	if err := m.open(ctx); err != nil {
 		m.endOpening()
 		for _, all := range []map[kafka.TopicPartition]managed{m.logs, m.futures} {

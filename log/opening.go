@@ -54,7 +54,7 @@ func (d *logDir) prepare(m *Manager) error {
 		m.o.Logger.Warn("cleaner's offsets unreadable: compaction begins anew", "dir", d.path, "err", err)
 	}
 	for _, name := range d.dead {
-		d.buryLater(path.Join(d.path, name), time.Now().Add(m.o.DirDeleteDelay))
+		d.buryLater(path.Join(d.path, name), time.Now().Add(time.Duration(m.deleteDelay.Load())))
 	}
 	d.noteStrays(m)
 	return nil

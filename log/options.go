@@ -164,6 +164,9 @@ type OpenOptions struct {
 	clock *atomic.Int64
 	// files bounds the descriptors of several logs; nil: no bound.
 	files *fileCache
+	// expiration is ProducerIDExpiration of all logs of a manager, in nanoseconds,
+	// which may change; nil: the log's own.
+	expiration *atomic.Int64
 	// offline is shared by the logs of one directory; nil: the log's own.
 	offline *failure
 }

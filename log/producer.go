@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"barnabas/internal/kafka"
@@ -105,7 +106,7 @@ type producers struct {
 	// next is the offset up to which batches are accounted for; snapshot is the
 	// offset of the last snapshot, -1 if none.
 	next, snapshot int64
-	expiration     time.Duration
+	expiration     *atomic.Int64 // a time.Duration
 
 	verify    bool
 	pending   map[int64]*verification
@@ -113,9 +114,14 @@ type producers struct {
 }
 
 func newProducers(o *OpenOptions, next int64) *producers {
+	expiration := o.expiration
+	if expiration == nil {
+		expiration = new(atomic.Int64)
+		expiration.Store(int64(o.ProducerIDExpiration))
+	}
 	return &producers{
 		byID: map[int64]*producer{}, next: next, snapshot: -1,
-		expiration: o.ProducerIDExpiration, verify: o.VerifyTransactions, pending: map[int64]*verification{},
+		expiration: expiration, verify: o.VerifyTransactions, pending: map[int64]*verification{},
 	}
 }
 
@@ -300,14 +306,14 @@ func (ps *producers) expire(now time.Time) {
 		}
 	}
 	for id, v := range ps.pending {
-		if now.Sub(v.started) >= ps.expiration {
+		if now.Sub(v.started) >= time.Duration(ps.expiration.Load()) {
 			delete(ps.pending, id)
 		}
 	}
 }
 
 func (ps *producers) expired(txnFirst, lastTimestamp int64, now time.Time) bool {
-	return txnFirst < 0 && now.UnixMilli()-lastTimestamp >= ps.expiration.Milliseconds()
+	return txnFirst < 0 && now.UnixMilli()-lastTimestamp >= time.Duration(ps.expiration.Load()).Milliseconds()
 }
 
 // load replaces the state by a snapshot's. Producers that have expired, by the

@@ -51,7 +51,7 @@ type Follower struct {
 	o  Options
 	wg sync.WaitGroup // loops
 
-	mu      sync.Mutex      // guards following, and the loops' inboxes
+	mu      sync.Mutex      // guards following, o.Fetchers, and the loops' inboxes
 	ctx     context.Context // nil before Run
 	stopped bool            // Run ends
 	loops   map[loopKey]*loop
@@ -109,6 +109,35 @@ func fetcherOf(tp kafka.TopicPartition, fetchers int) int32 {
 func (f *Follower) Follow(what replica.Following, on bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.followLocked(what, on)
+}
+
+// SetFetchers changes the number of loops per leader. Partitions that another
+// loop has from now on go on where they are; what the loop before is just being
+// sent is refused by the log, which has it or will have it.
+func (f *Follower) SetFetchers(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n = max(n, 1); n == f.o.Fetchers {
+		return
+	}
+	f.o.Fetchers = n
+	for _, t := range f.told {
+		if t.by.key.fetcher != fetcherOf(t.what.TP, n) {
+			t.by.putLocked(t.what, false, true) // it need not wait for its leader's answer
+			f.followLocked(t.what, true)
+		}
+	}
+}
+
+// Fetchers is the number of loops per leader.
+func (f *Follower) Fetchers() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.o.Fetchers
+}
+
+func (f *Follower) followLocked(what replica.Following, on bool) {
 	old := f.told[what.TP]
 	if !on {
 		if old.by != nil {

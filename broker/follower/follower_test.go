@@ -160,7 +160,7 @@ func TestSessions(t *testing.T) {
 		b.f.Follow(replica.Following{TP: a0.TP}, false)
 		b.after(600 * time.Millisecond)
 		b.wantAsked("more -a0")
-		b.leader.change(func() { b.leader.session = nil })
+		b.leader.change(func() { clear(b.leader.sessions) })
 		b.after(time.Second)
 		b.at(b1, func(l *fakeLog) { l.data = "xyz" })
 		b.after(time.Millisecond)
@@ -189,6 +189,42 @@ func TestNewPartitionDoesNotWait(t *testing.T) {
 		b.after(time.Second)
 		if n := b.dials(); n != 2 {
 			t.Errorf("%d dials: what is told again is no news", n)
+		}
+	})
+}
+
+// TestSetFetchers: partitions move to other loops and back, and are copied on.
+func TestSetFetchers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t)
+		var all []replica.Following
+		for i := range 8 {
+			all = append(all, b.add(fmt.Sprintf("a-%d", i), "x", ""))
+		}
+		b.after(time.Second)
+		text := "x"
+		for _, fetchers := range []int{4, 2, 1} {
+			b.f.SetFetchers(fetchers)
+			b.after(time.Second)
+			text += "y"
+			for _, f := range all {
+				b.at(f, func(l *fakeLog) { l.data = text })
+			}
+			b.after(10 * time.Millisecond)
+			for _, f := range all {
+				b.has(f, text)
+			}
+			b.f.mu.Lock()
+			if n := len(b.f.loops); n != fetchers {
+				t.Errorf("%d loops, want %d", n, fetchers)
+			}
+			b.f.mu.Unlock()
+			before := b.dials()
+			b.f.SetFetchers(fetchers)
+			b.after(time.Second)
+			if n := b.dials(); n != before {
+				t.Errorf("the same number again: %d dials more", n-before)
+			}
 		}
 	})
 }

@@ -21,16 +21,21 @@ import (
 // fakeLeader answers Fetch and ListOffsets over connections in memory. A log is
 // a string, each byte a record.
 type fakeLeader struct {
-	mu      sync.Mutex // guards following
-	cond    *sync.Cond
-	logs    map[partKey]*fakeLog
-	names   map[string]kafka.TopicID
-	session map[partKey]kmsg.FetchRequestTopicPartition
-	epoch   int32 // of the session; 0: there is none
-	down    bool
-	conns   []net.Conn
-	dials   int
-	history []string // what each Fetch carried
+	mu       sync.Mutex // guards following
+	cond     *sync.Cond
+	logs     map[partKey]*fakeLog
+	names    map[string]kafka.TopicID
+	sessions map[int32]*fakeSession
+	last     int32 // session id
+	down     bool
+	conns    []net.Conn
+	dials    int
+	history  []string // what each Fetch carried
+}
+
+type fakeSession struct {
+	parts map[partKey]kmsg.FetchRequestTopicPartition
+	epoch int32
 }
 
 type fakeLog struct {
@@ -42,7 +47,7 @@ type fakeLog struct {
 }
 
 func newFakeLeader() *fakeLeader {
-	s := &fakeLeader{logs: map[partKey]*fakeLog{}, names: map[string]kafka.TopicID{}}
+	s := &fakeLeader{logs: map[partKey]*fakeLog{}, names: map[string]kafka.TopicID{}, sessions: map[int32]*fakeSession{}}
 	s.cond = sync.NewCond(&s.mu)
 	return s
 }
@@ -142,24 +147,29 @@ func (s *fakeLeader) fetch(req *kmsg.FetchRequest) kmsg.Response {
 	defer s.mu.Unlock()
 	s.history = append(s.history, note(req))
 	resp := kmsg.NewPtrFetchResponse()
+	ses := s.sessions[req.SessionID]
 	switch {
 	case req.ReplicaState.ID != 1 || req.ReplicaState.Epoch != 77 || req.Version != 17:
 		resp.ErrorCode = protocol.InvalidRequest.Code()
 		return resp
 	case req.SessionEpoch == 0:
-		s.session, s.epoch = map[partKey]kmsg.FetchRequestTopicPartition{}, 0
-	case s.session == nil || req.SessionID != 5:
+		delete(s.sessions, req.SessionID)
+		ses = &fakeSession{parts: map[partKey]kmsg.FetchRequestTopicPartition{}}
+		s.last++
+		req.SessionID = s.last
+		s.sessions[s.last] = ses
+	case ses == nil:
 		resp.ErrorCode = protocol.FetchSessionIDNotFound.Code()
 		return resp
-	case req.SessionEpoch != s.epoch:
+	case req.SessionEpoch != ses.epoch:
 		resp.ErrorCode = protocol.InvalidFetchSessionEpoch.Code()
 		return resp
 	}
-	s.epoch++
+	ses.epoch++
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
 			k := partKey{t.TopicID, p.Partition}
-			s.session[k] = p
+			ses.parts[k] = p
 			if l := s.logs[k]; l != nil {
 				l.told = false
 			}
@@ -167,15 +177,15 @@ func (s *fakeLeader) fetch(req *kmsg.FetchRequest) kmsg.Response {
 	}
 	for _, t := range req.ForgottenTopics {
 		for _, p := range t.Partitions {
-			delete(s.session, partKey{t.TopicID, p})
+			delete(ses.parts, partKey{t.TopicID, p})
 		}
 	}
-	resp.SessionID = 5
+	resp.SessionID = req.SessionID
 	late := false
 	timer := time.AfterFunc(time.Duration(req.MaxWaitMillis)*time.Millisecond, func() { s.change(func() { late = true }) })
 	defer timer.Stop()
 	for {
-		for k, p := range s.session {
+		for k, p := range ses.parts {
 			s.gather(resp, k, &p)
 		}
 		if len(resp.Topics) > 0 || late || req.MaxWaitMillis == 0 {

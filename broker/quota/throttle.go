@@ -80,6 +80,13 @@ func (t *Throttle) SetLimit(perSecond int64) {
 	t.settleLocked()
 }
 
+// Limit is the rate now, in bytes per second.
+func (t *Throttle) Limit() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.limit
+}
+
 // SetTopic names the replicas of a topic.
 func (t *Throttle) SetTopic(topic string, r Replicas) {
 	t.mu.Lock()

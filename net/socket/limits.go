@@ -37,6 +37,13 @@ func (s *Server) SetLimits(l Limits) {
 	s.changed.Broadcast()
 }
 
+// Limits are those in force.
+func (s *Server) Limits() Limits {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limits
+}
+
 // full reports whether n connections are all that limit allows.
 func full(n, limit int) bool { return limit < 0 || limit > 0 && n >= limit }
 
