@@ -93,3 +93,14 @@ func topicKeys() []TopicKey {
 }
 
 const maxLong = "9223372036854775807"
+
+// TopicSynonyms lists, by broker key, the topic configs that it is the default of.
+func TopicSynonyms() map[string][]string {
+	out := map[string][]string{}
+	for _, k := range table().topics {
+		if k.Synonym != "" {
+			out[k.Synonym] = append(out[k.Synonym], k.Name)
+		}
+	}
+	return out
+}
