@@ -33,6 +33,12 @@ func TestBuiltKeysAreRead(t *testing.T) {
 				if !s.test && s.room != "conf" {
 					read[n.Sel.Name] = true
 				}
+			case *ast.AssignStmt:
+				if to, ok := n.Lhs[0].(*ast.SelectorExpr); ok && s.room == "conf" && !s.test {
+					for _, key := range literals(n.Rhs[0]) {
+						fields[key] = append(fields[key], to.Sel.Name)
+					}
+				}
 			case *ast.KeyValueExpr:
 				// Not the table of keys itself.
 				if name, ok := n.Key.(*ast.Ident); ok && s.room == "conf" && !s.test && name.Name != "Name" && name.Name != "Doc" && name.Name != "Key" {

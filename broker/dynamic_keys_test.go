@@ -72,10 +72,11 @@ func dynamicEffects() map[string]effect {
 		"log.cleaner.backoff.ms":                  {"60000", "", cleaner(func(o log.CleanerOptions) any { return o.Backoff }), minute},
 		"leader.replication.throttled.rate":       {"5000", "", func(b *Broker) any { return b.throttles.leader.Limit() }, int64(5000)},
 		"follower.replication.throttled.rate":     {"5000", "", func(b *Broker) any { return b.throttles.follower.Limit() }, int64(5000)},
-		// broker/api asks for these with each request, and the controller at each
-		// election.
-		"log.message.downconversion.enable": {"false", "", func(b *Broker) any { return b.config.Load().Topics.Defaults.DownConversion }, false},
-		"unclean.leader.election.enable":    {"true", "", func(b *Broker) any { return b.config.Load().Controller.UncleanElection }, true},
+		// The copying asks before each piece, broker/api with each request, and the
+		// controller at each election.
+		"replica.alter.log.dirs.io.max.bytes.per.second": {"5000", "", func(b *Broker) any { return b.config.Load().Replication.LogDirsThrottle }, int64(5000)},
+		"log.message.downconversion.enable":              {"false", "", func(b *Broker) any { return b.config.Load().Topics.Defaults.DownConversion }, false},
+		"unclean.leader.election.enable":                 {"true", "", func(b *Broker) any { return b.config.Load().Controller.UncleanElection }, true},
 		"min.insync.replicas": {"2", "", func(b *Broker) any {
 			t, err := b.config.Load().Topic(nil)
 			return fmt.Sprint(t.MinISR, err)
