@@ -240,6 +240,13 @@ func (b *Budget) stopWaitingLocked(c *claim) {
 // dispatchLocked gives memory to those who wait. Only the first of a lane may
 // get it from the open part, so that nobody is overtaken for ever.
 func (b *Budget) dispatchLocked() {
+	for b.passLocked() {
+	}
+}
+
+// passLocked goes through the lanes once. It reports whether somebody has left the
+// open part for a lane's: a lane that was looked at before may go on with that.
+func (b *Budget) passLocked() (left bool) {
 	for i := range b.lanes {
 		l := &b.lanes[i]
 		for len(l.queue) > 0 {
@@ -253,6 +260,7 @@ func (b *Budget) dispatchLocked() {
 			}
 			if c.from != nil {
 				c.from.used -= c.size
+				left = left || c.from == &b.open && from != &b.open
 			}
 			from.used += c.need
 			c.from, c.size, c.since = from, c.need, time.Now()
@@ -262,6 +270,7 @@ func (b *Budget) dispatchLocked() {
 			c.wake <- struct{}{}
 		}
 	}
+	return left
 }
 
 // fits reports whether there is room for the whole frame of c, when c has given

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -246,5 +247,34 @@ func TestProgress(t *testing.T) {
 	}
 	if _, err := r.Next(); err != io.EOF {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestBudgetLeavesNobodyWaiting: who goes from the open part to its lane makes room
+// there, which one of another lane gets at once.
+func TestBudgetLeavesNobodyWaiting(t *testing.T) {
+	const k = 2 * exempt
+	b := &Budget{holders: make(map[*claim]struct{}), open: share{max: 3 * k}}
+	b.lanes[0] = lane{share: share{max: 2 * k, used: 2 * k}, frame: 2 * k}
+	b.lanes[1] = lane{share: share{max: 6 * k}, frame: 6 * k}
+	b.lanes[2] = lane{share: share{max: 9 * k}, frame: 9 * k}
+	claimOf := func() *claim { return &claim{b: b, wake: make(chan struct{}, 1)} }
+	large, small := claimOf(), claimOf()
+	if err := large.get(2*k, 6*k); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- small.get(2*k, 2*k) }()
+	for b.Status().Waiting == 0 {
+		runtime.Gosched()
+	}
+	if err := large.get(6*k, 6*k); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.Status().Waiting; n != 0 {
+		t.Fatalf("%d wait, though there is room", n)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }
