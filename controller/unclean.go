@@ -88,11 +88,11 @@ func (c *Controller) due(all []plan.Survey) []plan.Survey {
 			since = now
 		}
 		waits[s.TP] = since
-		if s.Unclean || len(s.Absent) == 0 || now.Sub(since) >= c.opts.CrashedWait {
+		if s.Unclean || len(s.Absent)+len(s.Others) == 0 || now.Sub(since) >= c.opts.CrashedWait {
 			out = append(out, *s)
 		} else if !waiting {
 			c.log.Warn("members of an ISR crashed and may have lost records; waiting for the others before one of them leads",
-				"partition", s.TP.String(), "for", fmt.Sprint(s.Absent), "at_most", c.opts.CrashedWait)
+				"partition", s.TP.String(), "for", fmt.Sprint(slices.Concat(s.Absent, s.Others)), "at_most", c.opts.CrashedWait)
 		}
 	}
 	r.waits = waits
@@ -149,10 +149,9 @@ func questions(of []*plan.Survey) []cluster.EndQuestion {
 // note keeps a broker's answers and returns what it is to be asked again.
 func note(ends plan.Ends, id kafka.BrokerID, registration kafka.BrokerEpoch, asked []*plan.Survey, answers []cluster.LogEnd) (again []*plan.Survey) {
 	for i, s := range asked {
-		switch err := answers[i].Err; {
-		case err == nil:
+		if err := answers[i].Err; err == nil || protocol.CodeOf(err) == protocol.KafkaStorageError { // it has no log
 			ends[s.State][id] = plan.End{LogEnd: answers[i], Registration: registration}
-		case protocol.CodeOf(err) != protocol.KafkaStorageError: // that one has no log
+		} else {
 			again = append(again, s)
 		}
 	}

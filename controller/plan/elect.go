@@ -110,14 +110,15 @@ func (c Controller) first(im *cluster.Image, p *cluster.Partition) (cluster.Entr
 
 // revive finds a leader where no member of the ISR lived on. All of them had
 // what was acknowledged, so one that came back may lead alone. One whose machine
-// crashed may have lost some of it, and leads only if it was the last member; if
-// others were, or none came back, replicas are asked for the ends of their logs
+// crashed may have lost some of it, be it the last member: another replica may have
+// left the ISR only because nobody knew yet that this one was gone. If all who came
+// back crashed, or none came back, replicas are asked for the ends of their logs
 // first (see Survey), and the longest leads. While none may, the ISR stays: its
 // members are who is waited for.
 func (c Controller) revive(im *cluster.Image, p *cluster.Partition, usable func(kafka.BrokerID) bool) (kafka.BrokerID, []kafka.BrokerID, bool) {
 	back := filter(p.ISR, usable)
 	whole := filter(back, func(id kafka.BrokerID) bool { return !im.Broker(id).Crashed })
-	if len(p.ISR) == 1 {
+	if len(p.Replicas) == 1 { // nobody else can have more
 		whole = back
 	}
 	if len(whole) > 0 {

@@ -25,9 +25,12 @@ type Survey struct {
 	// Ask are the replicas that live. Absent are members of the ISR that do not: what
 	// only they have will be lost.
 	Ask, Absent []kafka.BrokerID
+	// Others are replicas that do not live and were not in the ISR: one of them may
+	// have kept what all crashed members lost.
+	Others []kafka.BrokerID
 	// Unclean: the election is allowed whoever is absent. Else members of the ISR
-	// have crashed, the absent ones are to be waited for, and all of the ISR who live
-	// must have answered.
+	// have crashed, the absent ones are to be waited for, and all who live must have
+	// answered.
 	Unclean bool
 }
 
@@ -73,6 +76,7 @@ func (c Controller) survey(im *cluster.Image, t *cluster.Topic, partition int32)
 	return Survey{
 		TP: kafka.TopicPartition{Topic: t.Name, Partition: partition}, Topic: t, State: p, Ask: filter(p.Replicas, usable),
 		Absent: filter(p.ISR, func(id kafka.BrokerID) bool { return !usable(id) }),
+		Others: filter(p.Replicas, func(id kafka.BrokerID) bool { return !usable(id) && !slices.Contains(p.ISR, id) }),
 	}
 }
 
@@ -113,8 +117,17 @@ func NotElectable(tp kafka.TopicPartition) error {
 
 // longest is the replica with the longest log of those that answered and have not
 // been registered anew since; among equal ones one that is not about to stop, then
-// the first.
+// a member of the ISR, then the first.
 func longest(im *cluster.Image, p *cluster.Partition, usable func(kafka.BrokerID) bool, ends map[kafka.BrokerID]End) kafka.BrokerID {
+	rank := func(id kafka.BrokerID) (r int) {
+		if !im.Broker(id).Stopping {
+			r += 2
+		}
+		if slices.Contains(p.ISR, id) {
+			r++
+		}
+		return r
+	}
 	chosen, best := kafka.NoBroker, End{}
 	for _, id := range filter(p.Replicas, usable) {
 		e, ok := ends[id]
@@ -123,7 +136,7 @@ func longest(im *cluster.Image, p *cluster.Partition, usable func(kafka.BrokerID
 		}
 		longer := e.Epoch > best.Epoch || e.Epoch == best.Epoch && e.End > best.End
 		equal := e.Epoch == best.Epoch && e.End == best.End
-		if chosen == kafka.NoBroker || longer || equal && im.Broker(chosen).Stopping && !im.Broker(id).Stopping {
+		if chosen == kafka.NoBroker || longer || equal && rank(id) > rank(chosen) {
 			chosen, best = id, e
 		}
 	}
@@ -131,14 +144,14 @@ func longest(im *cluster.Image, p *cluster.Partition, usable func(kafka.BrokerID
 }
 
 // Enough reports whether a survey's answers allow an election: any for an unclean
-// one, else those of all members of the ISR who live.
+// one, else those of all who live; a member of the ISR must know its end, another
+// replica may also answer that it can't tell.
 func (s *Survey) Enough(ends map[kafka.BrokerID]End) bool {
-	answered := func(id kafka.BrokerID) bool { e, ok := ends[id]; return ok && e.Err == nil }
 	if s.Unclean {
-		return slices.ContainsFunc(s.Ask, answered)
+		return slices.ContainsFunc(s.Ask, func(id kafka.BrokerID) bool { e, ok := ends[id]; return ok && e.Err == nil })
 	}
-	for _, id := range s.State.ISR {
-		if slices.Contains(s.Ask, id) && !answered(id) {
+	for _, id := range s.Ask {
+		if e, ok := ends[id]; !ok || e.Err != nil && slices.Contains(s.State.ISR, id) {
 			return false
 		}
 	}

@@ -5,13 +5,15 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"barnabas/internal/kafka"
 )
 
 // danger plays a script on three brokers, with two producers and a consumer of a
-// topic that needs two replicas in sync.
-func danger(t *testing.T, script func(ctx context.Context, c *Cluster)) {
+// topic of so many replicas that needs two of them in sync.
+func danger(t *testing.T, replicas int16, script func(ctx context.Context, c *Cluster)) {
 	t.Helper()
-	topic := Topic{Name: "safe", Partitions: 2, Replication: 3, Configs: map[string]string{"min.insync.replicas": "2"}}
+	topic := Topic{Name: "safe", Partitions: 3, Replication: replicas, Configs: map[string]string{"min.insync.replicas": "2"}}
 	Run(t, Scenario{
 		Whole: *whole, Brokers: 3, Topics: []Topic{topic},
 		Configs: map[string]string{"zookeeper.session.timeout.ms": "6000", "replica.lag.time.max.ms": "10000"},
@@ -43,7 +45,7 @@ func (n *Node) apart(cut bool) {
 func TestCrashedComesBackFirst(t *testing.T) {
 	for name, again := range map[string]bool{"once": false, "and its process dies too": true} {
 		t.Run(name, func(t *testing.T) {
-			danger(t, func(ctx context.Context, c *Cluster) {
+			danger(t, 3, func(ctx context.Context, c *Cluster) {
 				for _, n := range c.nodes {
 					n.apart(true)
 				}
@@ -67,5 +69,35 @@ func TestCrashedComesBackFirst(t *testing.T) {
 				pause(ctx, 20*time.Second)
 			})
 		})
+	}
+}
+
+// TestLastMemberCrashed: a leader's machine loses its power, and before anybody knows
+// the other member of the ISR dies and is put out of it. That one has what the last
+// member of the ISR lost, and must be heard.
+func TestLastMemberCrashed(t *testing.T) {
+	danger(t, 2, func(ctx context.Context, c *Cluster) { // one partition is of 0 and 1
+		c.control(ctx, 2)
+		c.nodes[0].Crash(0)
+		c.nodes[1].Kill()
+		c.ExpireSession(1)
+		pause(ctx, 10*time.Second)
+		c.nodes[0].Boot()
+		pause(ctx, 5*time.Second)
+		c.nodes[1].Start()
+		pause(ctx, 20*time.Second)
+	})
+}
+
+// control lets a broker be the controller, by ending the sessions of others, and
+// waits until all is whole.
+func (c *Cluster) control(ctx context.Context, id kafka.BrokerID) {
+	for {
+		if now := c.nodes[id].Image().LiveController(); now == id {
+			return
+		} else if now != kafka.NoBroker {
+			c.ExpireSession(now)
+		}
+		pause(ctx, 5*time.Second)
 	}
 }
