@@ -101,6 +101,12 @@ func (p *Partition) advanceLocked() bool {
 // proposal to let the follower in, if it is to be made.
 func (p *Partition) followedLocked(id kafka.BrokerID, epoch kafka.BrokerEpoch, offset, start, end int64) (moved bool, ask *Proposal) {
 	r, now := p.remotes[id], time.Now()
+	if epoch < r.epoch {
+		// A fetch of its last life, that waited here: it says nothing any more. Were it
+		// noted, it and one of the present life that waits, too, would wake each other
+		// without end.
+		return false, nil
+	}
 	if r.epoch != epoch && r.epoch >= 0 {
 		// It was born again: that it kept up in its last life says nothing, and nobody
 		// waits for it until it has caught up in this one.

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"barnabas/broker/purgatory"
 	"barnabas/cluster"
 	"barnabas/internal/kafka"
 	"barnabas/internal/vfs"
@@ -226,6 +227,37 @@ func TestAReplicaThatCameBackCountsOnlyOnceItFetches(t *testing.T) {
 	fetch(t, m, 2, 2)
 	if hw := m.Log(tp).HighWatermark(); hw != 2 {
 		t.Errorf("high watermark %d, want 2: it waits for a broker that has not fetched yet", hw)
+	}
+}
+
+// TestFetchesOfTwoLives: a fetch of a follower's last life and one of its present life
+// wait for the same records. Neither may take the other's place, and wake it, for ever.
+func TestFetchesOfTwoLives(t *testing.T) {
+	m, _ := startCluster(t)
+	become(t, m, leading(0, self, 2, 3))
+	produce(t, m, 2)
+	read := func(epoch kafka.BrokerEpoch, offset int64) {
+		t.Helper()
+		d, err := m.Read(&ReadArgs{TP: tp, Epoch: 0, LastFetched: kafka.NoLeaderEpoch, Offset: offset, MaxBytes: 1 << 20,
+			Follower: &FollowerArgs{ID: 2, Epoch: epoch}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Records.Release()
+	}
+	depth := 0
+	for _, epoch := range []kafka.BrokerEpoch{11, 12} {
+		m.Fetches().Park([]kafka.TopicPartition{tp}, time.Hour, func() bool {
+			if depth++; depth > 100 {
+				t.Fatal("they wake each other for ever")
+			}
+			read(epoch, 2)
+			return false
+		}, func(purgatory.Outcome) {}) // ended by the manager
+	}
+	read(11, 1) // of the last life
+	if got := m.Partition(tp).remotes[2]; got.end != 2 || got.epoch != 12 {
+		t.Errorf("known of 2: %+v", got)
 	}
 }
 
