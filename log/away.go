@@ -19,21 +19,29 @@ const (
 // removed later. A copy that is being made of it goes, too. ErrNotFound if there
 // is none.
 func (m *Manager) Delete(tp kafka.TopicPartition, reason string) error {
-	return m.moveAway(tp, toDelete, reason)
+	return m.moveAway(tp, nil, toDelete, reason)
 }
 
 // SetAside takes the log of a partition out of use and keeps its files, under a
 // name that ends in -stray, until ManagerOptions.StrayRetention is over. ErrNotFound
 // if there is none.
 func (m *Manager) SetAside(tp kafka.TopicPartition, reason string) error {
-	return m.moveAway(tp, toStray, reason)
+	return m.moveAway(tp, nil, toStray, reason)
+}
+
+// SetAsideLog is SetAside, but only if the partition's log is still l.
+func (m *Manager) SetAsideLog(l *Log, reason string) error {
+	return m.moveAway(l.tp, l, toStray, reason)
 }
 
 // moveAway closes a log and renames its directory. One that is being opened goes
 // as soon as it is open.
-func (m *Manager) moveAway(tp kafka.TopicPartition, how, reason string) error {
+func (m *Manager) moveAway(tp kafka.TopicPartition, only *Log, how, reason string) error {
 	m.creating.Lock()
 	defer m.creating.Unlock()
+	if l, ok := m.Get(tp); only != nil && (!ok || l != only) {
+		return fmt.Errorf("%w: %s", ErrNotFound, tp)
+	}
 	if err := m.dropFuture(tp, reason); err != nil {
 		m.o.Logger.Error("a copy in another directory could not be removed", "partition", tp.String(), "err", err)
 	}

@@ -1,7 +1,6 @@
 package log
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -366,41 +365,4 @@ func (d *logDir) loadFuture(m *Manager, name string) error {
 	}
 	told(tp)
 	return nil
-}
-
-// Unclaimed are the partitions that have a log here, open or not, or a copy of one,
-// for which claimed is false.
-func (m *Manager) Unclaimed(claimed func(tp kafka.TopicPartition, id kafka.TopicID) bool) []kafka.TopicPartition {
-	type found struct {
-		tp kafka.TopicPartition
-		l  *Log
-	}
-	var all []found
-	m.mu.RLock()
-	for tp, e := range m.logs {
-		all = append(all, found{tp, e.log})
-	}
-	for tp, e := range m.futures {
-		if _, ok := m.logs[tp]; !ok {
-			all = append(all, found{tp, e.log})
-		}
-	}
-	for tp := range m.unopened {
-		all = append(all, found{tp, nil})
-	}
-	m.mu.RUnlock()
-	var out []kafka.TopicPartition
-	for _, f := range all {
-		var id kafka.TopicID
-		if f.l != nil {
-			id = f.l.TopicID()
-		}
-		if !claimed(f.tp, id) {
-			out = append(out, f.tp)
-		}
-	}
-	slices.SortFunc(out, func(a, b kafka.TopicPartition) int {
-		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
-	return out
 }

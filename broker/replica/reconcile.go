@@ -112,6 +112,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { m.watchLag(ctx) })
 	wg.Go(func() { m.moveLogs(ctx) })
+	wg.Go(func() { m.sweepStrays(ctx) })
 	wg.Go(func() { m.syncAlone(ctx) })
 	for range m.workers {
 		wg.Go(func() {

@@ -430,3 +430,38 @@ func TestStuckDisk(t *testing.T) {
 	close(hang)
 	wg.Wait()
 }
+
+// TestSweep sets aside the logs of topics that are gone, and no others.
+func TestSweep(t *testing.T) {
+	mem := vfs.NewMem()
+	m := startTwo(t, mem, nil)
+	become(t, m, leading(0, self))
+	for name, id := range map[string]kafka.TopicID{"gone": {9}, "later": {8}} { // the second is of an earlier topic of that name
+		if _, err := m.logs.GetOrCreate(kafka.TopicPartition{Topic: name}, id, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.sweep()
+	var left []string
+	for l := range m.logs.All() {
+		left = append(left, l.TopicPartition().String())
+	}
+	if len(left) != 1 || left[0] != "t-0" {
+		t.Errorf("left: %v", left)
+	}
+	strays := 0
+	for _, dir := range []string{"/a", "/b"} {
+		names, err := mem.List(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range names {
+			if strings.HasSuffix(n, "-stray") {
+				strays++
+			}
+		}
+	}
+	if strays != 2 {
+		t.Errorf("%d strays", strays)
+	}
+}
