@@ -174,13 +174,19 @@ func (c *Conn) end(direction uint32) {
 	}
 }
 
-// acquire keeps the descriptor from being closed until done; false if it is.
+// acquire keeps the descriptor from being closed until done; false if it is. Once
+// Close was called refs only falls, so that done closes once: the number may be
+// another file's after that.
 func (c *Conn) acquire() bool {
-	if c.refs.Add(1) > 0 {
-		return true
+	for {
+		n := c.refs.Load()
+		if n < 0 {
+			return false
+		}
+		if c.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	c.done()
-	return false
 }
 
 func (c *Conn) done() {

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // handler is a Handler of functions.
@@ -225,5 +227,33 @@ func TestWaitsEnd(t *testing.T) {
 	}
 	if err := c.Close(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("second Close: %v", err)
+	}
+}
+
+// TestUseAfterClose: who comes too late does not touch the descriptor, which may be
+// another file's by then.
+func TestUseAfterClose(t *testing.T) {
+	p := newPoller(t)
+	c, _ := pair(t, p)
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Dup3(int(f.Fd()), c.fd, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(uintptr) { t.Error("the descriptor is used") }); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+	if err := unix.Close(c.fd); err != nil {
+		t.Errorf("the other file was closed: %v", err)
 	}
 }

@@ -48,9 +48,10 @@ type inlined struct {
 }
 
 // takeOver lets the poller serve the connection, if it may. The goroutine that read
-// until now ends then, and must touch nothing.
+// until now ends then, and must touch nothing. A part of a frame may be of one that
+// the poller has sent here, so a goroutine reads the rest of it.
 func (c *Conn) takeOver() bool {
-	if c.polled == nil || c.reader.Hint() > inlineFrame || !c.polled.Poller().Calm() {
+	if c.polled == nil || c.reader.Hint() > inlineFrame || c.reader.Partial() || !c.polled.Poller().Calm() {
 		return false
 	}
 	if !c.slow.IsZero() {

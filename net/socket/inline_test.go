@@ -1,0 +1,61 @@
+package socket
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+)
+
+// TestLargeAmongSmall: frames that are too large for the poller come between small
+// ones, in pieces.
+func TestLargeAmongSmall(t *testing.T) {
+	c := dial(t, start(t, Options{}, echo))
+	sizes := []int{10, inlineFrame + 1000, 10, inlineFrame, 3 * inlineFrame, 2 * inlineFrame, 10}
+	go func() {
+		for i, n := range sizes {
+			if _, err := c.Write(request(produceKey, 3, int32(i), strings.Repeat("x", n))); err != nil {
+				return
+			}
+		}
+	}()
+	for i, n := range sizes {
+		if got := receive(t, c, int32(i)); len(got) != n {
+			t.Errorf("reply %d has %d bytes, want %d", i, len(got), n)
+		}
+	}
+}
+
+// TestWaitForMemory: frames that a poller could serve wait for memory that others
+// have, and get done when these are.
+func TestWaitForMemory(t *testing.T) {
+	const largest = 300 << 10
+	release, in := make(chan struct{}), make(chan struct{}, 100)
+	s := start(t, Options{MaxRequestBytes: largest + 100, MaxQueuedBytes: largest + 100}, func(_ context.Context, r *Request) Reply {
+		if r.Key == metadataKey {
+			in <- struct{}{}
+			<-release
+		}
+		return text(r, "done")
+	})
+	body := strings.Repeat("x", largest)
+	holder := dial(t, s)
+	send(t, holder, request(metadataKey, 1, 1, body))
+	<-in
+	var waiting []net.Conn
+	for range 5 {
+		c := dial(t, s)
+		go func() { _, _ = c.Write(request(produceKey, 3, 2, body)) }()
+		waiting = append(waiting, c)
+	}
+	waitFor(t, "all to wait", func() bool { return s.Memory().Waiting == len(waiting) })
+	if m := s.Memory(); m.Used > m.Limit {
+		t.Errorf("got %+v", m)
+	}
+	close(release)
+	receive(t, holder, 1)
+	for _, c := range waiting {
+		receive(t, c, 2)
+	}
+	waitFor(t, "the memory to be given back", func() bool { return s.Memory().Used == 0 })
+}
