@@ -106,8 +106,11 @@ type Broker struct {
 	// whose mutex would be held over waits.
 	stopping atomic.Bool
 	ended    chan struct{}
-	mu       sync.Mutex // guards err
-	err      error
+
+	mu sync.Mutex // guards following
+	// abort ends the start with a reason; nil when it is over.
+	abort context.CancelCauseFunc
+	err   error
 }
 
 // dirFailure is a log directory that went offline.
@@ -130,6 +133,8 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	b.config.Store(o.Config)
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.memberCtx, b.leaving = context.WithCancel(b.ctx)
+	ctx, b.abort = context.WithCancelCause(ctx)
+	defer b.abort(nil)
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
@@ -147,13 +152,35 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 			b.health.Startup().Stage(step.name)
 		}
 		if err := step.do(ctx); err != nil {
-			b.health.Startup().Failed(err)
-			b.stop(nil)
-			return nil, err
+			if why := aborted(ctx); why != nil {
+				err = why // says more than that the step was ended
+			}
+			return nil, b.startFailed(err)
 		}
+	}
+	b.mu.Lock()
+	b.abort = nil // from here on what fails ends the broker by itself
+	b.mu.Unlock()
+	if err := aborted(ctx); err != nil {
+		return nil, b.startFailed(err)
 	}
 	b.health.Startup().Started()
 	return b, nil
+}
+
+// aborted is why a part that runs already has ended the start; nil if none has.
+func aborted(ctx context.Context) error {
+	if why := context.Cause(ctx); why != ctx.Err() {
+		return why
+	}
+	return nil
+}
+
+// startFailed ends what was started.
+func (b *Broker) startFailed(err error) error {
+	b.health.Startup().Failed(err)
+	b.stop(nil)
+	return err
 }
 
 // listen binds the listeners.
@@ -199,6 +226,13 @@ func (b *Broker) Close() error {
 func (b *Broker) fail(err error) {
 	b.logger.Error("the broker can't go on", "error", err)
 	b.health.Startup().Failed(err)
+	b.mu.Lock()
+	abort := b.abort
+	b.mu.Unlock()
+	if abort != nil { // the start ends it: nobody else knows what there is by now
+		abort(err)
+		return
+	}
 	go b.stop(err)
 }
 

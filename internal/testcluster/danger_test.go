@@ -89,6 +89,25 @@ func TestLastMemberCrashed(t *testing.T) {
 	})
 }
 
+// TestDiskFailsAtStart: the only log directory fails while the broker starts, be it
+// before or while it waits for ZooKeeper. The process ends, and the next one works.
+func TestDiskFailsAtStart(t *testing.T) {
+	for name, away := range map[string]bool{"with ZooKeeper": false, "without ZooKeeper": true} {
+		t.Run(name, func(t *testing.T) {
+			danger(t, 3, func(ctx context.Context, c *Cluster) {
+				b := c.nodes[0]
+				b.Kill()
+				b.apart(away)
+				b.disk.failNextSync()
+				b.Start()
+				pause(ctx, 10*time.Second)
+				b.apart(false)
+				pause(ctx, 20*time.Second)
+			})
+		})
+	}
+}
+
 // control lets a broker be the controller, by ending the sessions of others, and
 // waits until all is whole.
 func (c *Cluster) control(ctx context.Context, id kafka.BrokerID) {
