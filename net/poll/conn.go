@@ -152,6 +152,9 @@ func (c *Conn) begin(events, set, direction uint32) bool {
 	if c.armed&unix.EPOLLONESHOT != 0 && c.watch == 0 {
 		c.armed = 0
 	}
+	// One may wait since release looked, or not any more: what nobody waits for is
+	// told again and again otherwise.
+	c.armLocked()
 	if c.closed || events&set == 0 || c.watch&direction == 0 {
 		return false
 	}

@@ -28,6 +28,8 @@ const (
 	yieldEvery = 5 * time.Millisecond
 	// maxEvents are taken at a time.
 	maxEvents = 64
+	// maxPosted are told between two waits.
+	maxPosted = 256
 )
 
 // Handler is told what happens to a connection, on a poller's goroutine. No method
@@ -134,7 +136,7 @@ func (p *Poller) Adopt(nc *net.TCPConn) (*Conn, error) {
 	if dupErr != nil {
 		return nil, os.NewSyscallError("fcntl", dupErr)
 	}
-	c := &Conn{p: p, fd: fd, local: nc.LocalAddr(), remote: nc.RemoteAddr()}
+	c := &Conn{p: p, fd: fd, local: nc.LocalAddr(), remote: nc.RemoteAddr(), armed: unix.EPOLLONESHOT}
 	c.rd.init()
 	c.wr.init()
 	_ = nc.Close() // the other descriptor keeps the connection; Go's own poller lets go of it
@@ -149,7 +151,6 @@ func (p *Poller) Adopt(nc *net.TCPConn) (*Conn, error) {
 		_ = c.Close()
 		return nil, fmt.Errorf("poll: %w", os.NewSyscallError("epoll_ctl", err))
 	}
-	c.armed = unix.EPOLLONESHOT
 	return c, nil
 }
 
@@ -201,6 +202,11 @@ func (p *Poller) takePosted() *Conn {
 	p.posted[p.next] = nil
 	p.next++
 	c.posted = false
+	if p.next >= maxPosted && 2*p.next > len(p.posted) { // it may never be empty
+		n := copy(p.posted, p.posted[p.next:])
+		clear(p.posted[n:])
+		p.posted, p.next = p.posted[:n], 0
+	}
 	return c
 }
 
@@ -212,6 +218,7 @@ func (p *Poller) anyPosted() bool {
 
 // lead waits and serves until its reign is over.
 func (p *Poller) lead(r *reign) {
+	defer p.handOver()
 	var events [maxEvents]unix.EpollEvent
 	var yielded time.Time
 	for {
@@ -243,7 +250,11 @@ func (p *Poller) lead(r *reign) {
 			}
 			r.beat.Add(2)
 		}
-		for c := p.takePosted(); c != nil; c = p.takePosted() {
+		for range maxPosted { // then it is the turn of who has sent something
+			c := p.takePosted()
+			if c == nil {
+				break
+			}
 			c.h.Posted()
 			if r.over.Load() {
 				return
@@ -252,6 +263,15 @@ func (p *Poller) lead(r *reign) {
 		}
 		r.beat.Add(1)
 	}
+}
+
+// handOver wakes the next leader. One whose reign ended while it was about to wait
+// may have taken what was meant for the other: the end of a wait, for a post or
+// for Close, comes to one of those who wait.
+func (p *Poller) handOver() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.interruptLocked()
 }
 
 // await waits for events. An error is a signal that came, or a bug.
@@ -303,7 +323,10 @@ func (p *Poller) look() {
 		if g.quiet++; g.quiet >= calmAfter {
 			g.quiet = 0
 			p.guarded.Store(false)
-			return // the next event starts it again
+			// The next event starts it again, unless it came just before.
+			if r.beat.Load() == beat || !p.guarded.CompareAndSwap(false, true) {
+				return
+			}
 		}
 	}
 	time.AfterFunc(guardEvery, p.look)
