@@ -108,6 +108,31 @@ func TestDiskFailsAtStart(t *testing.T) {
 	}
 }
 
+// TestAnHourWithoutZooKeeper: what was led is led on, and acknowledged (coordination
+// §8); afterwards everybody registers anew and all is well.
+func TestAnHourWithoutZooKeeper(t *testing.T) {
+	topic := Topic{Name: "safe", Partitions: 2, Replication: 3, Configs: map[string]string{"min.insync.replicas": "2"}}
+	Run(t, Scenario{
+		Whole: *whole, Brokers: 3, Topics: []Topic{topic}, Configs: map[string]string{"zookeeper.session.timeout.ms": "6000"},
+		Producers: []Producer{{Name: "i1", Topic: topic, Acks: -1, Seed: 1, Pause: 5 * time.Second, Idempotent: true}},
+		Faults: func(ctx context.Context, c *Cluster, _ *rand.Rand) {
+			pause(ctx, 20*time.Second)
+			for _, n := range c.nodes {
+				n.apart(true)
+			}
+			pause(ctx, time.Minute)
+			before := c.history.promises()
+			pause(ctx, time.Hour)
+			if got := c.history.promises() - before; got < 500 {
+				t.Errorf("%d records were acknowledged in an hour, of some 1800", got)
+			}
+			for _, n := range c.nodes {
+				n.apart(false)
+			}
+		},
+	})
+}
+
 // control lets a broker be the controller, by ending the sessions of others, and
 // waits until all is whole.
 func (c *Cluster) control(ctx context.Context, id kafka.BrokerID) {

@@ -83,6 +83,16 @@ func (h *History) promised(tp kafka.TopicPartition, offset int64, value, how str
 	}
 }
 
+// promises is the number of records that somebody was promised.
+func (h *History) promises() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.known {
+		n += len(m)
+	}
+	return n
+}
+
 // led notes a leadership: no two processes share an epoch.
 func (h *History) led(who string, l leadership) {
 	h.mu.Lock()

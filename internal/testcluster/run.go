@@ -37,6 +37,9 @@ const (
 	healsWithin = 5 * time.Minute
 	// afterwards is how long clients work on after that.
 	afterwards = 5 * time.Second
+	// settles is how long followers have to copy the last records: one whose disk was
+	// full rests for ten seconds.
+	settles = 15 * time.Second
 )
 
 // Run plays a scenario in a bubble and fails the test if a law was broken.
@@ -172,7 +175,7 @@ func (s *Scenario) finish(c *Cluster) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c.checkReads(ctx, s.Topics)
-	pause(ctx, 2*time.Second) // the followers learn of the last high watermark
+	pause(ctx, settles)
 	if !c.heal() {
 		return
 	}
