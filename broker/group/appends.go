@@ -28,6 +28,9 @@ type appending struct {
 	sequence int32
 	// done gets the base offset and the outcome, once. nil: nobody waits.
 	done func(base int64, err error)
+	// failed is called before done if nothing came into the log. What is in the
+	// log counts, whatever replicas know of it. nil: nobody cares.
+	failed func(err error)
 
 	base  int64
 	err   error
@@ -131,6 +134,9 @@ func (a *appending) part() {
 }
 
 func (a *appending) finish(err error) {
+	if a.failed != nil {
+		a.failed(err)
+	}
 	if a.done != nil {
 		a.done(-1, err)
 	}

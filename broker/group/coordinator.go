@@ -25,6 +25,7 @@ type Coordinator struct {
 	stop   context.CancelFunc
 	tasks  sync.WaitGroup // loads, and appends that were handed over
 	lags   lags
+	loaded loaded
 	loads  chan struct{} // holds a token per running load
 	closed bool          // guarded by mu
 
@@ -140,7 +141,7 @@ func (c *Coordinator) lock(group string, create bool) (*instance, protocol.Error
 
 // expire forgets what is too old, in all groups, one after the other.
 func (c *Coordinator) expire() {
-	c.forget(c.instances(), func(m *Machine, now time.Time) ([]kafka.TopicPartition, bool) { return m.Expire(now) })
+	c.forget(c.instances(), true, func(m *Machine, now time.Time) ([]kafka.TopicPartition, bool) { return m.Expire(now) })
 }
 
 // DropTopics forgets the offsets of deleted topics.
@@ -161,13 +162,15 @@ func (c *Coordinator) dropTopics(from []*instance, topics []string) {
 		gone[t] = struct{}{}
 	}
 	deleted := func(topic string) bool { _, is := gone[topic]; return is }
-	c.forget(from, func(m *Machine, now time.Time) ([]kafka.TopicPartition, bool) { return m.DropTopics(now, deleted) })
+	// Kept or not, what can't be appended comes back with the next load; until
+	// then a new topic of that name is better off without them.
+	c.forget(from, false, func(m *Machine, now time.Time) ([]kafka.TopicPartition, bool) { return m.DropTopics(now, deleted) })
 }
 
-func (c *Coordinator) forget(from []*instance, which func(*Machine, time.Time) ([]kafka.TopicPartition, bool)) {
+func (c *Coordinator) forget(from []*instance, keep bool, which forgetting) {
 	removed := 0
 	for _, g := range from {
-		removed += g.forget(which, nil)
+		removed += g.forget(which, keep, nil)
 	}
 	if removed > 0 {
 		c.log.Info("removed offsets of consumer groups", "offsets", removed)

@@ -1,9 +1,11 @@
 package group
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"barnabas/internal/kafka"
 	"barnabas/log/batch"
 	"barnabas/protocol"
 	"barnabas/protocol/grouplog"
@@ -488,6 +491,41 @@ func TestDropTopicsDuringLoad(t *testing.T) {
 		}
 		if texts := s.texts(0); !strings.Contains(texts[len(texts)-1], "<DELETE>") {
 			t.Errorf("no tombstone: %v", texts)
+		}
+	})
+}
+
+// TestLoadsLeaveOneLine: all partitions that are loaded together are told of in
+// one line of the log.
+func TestLoadsLeaveOneLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newMemStore()
+		first := led(t, s, Config{})
+		first.Commit(t.Context(), committing("g", -1, "", 5))
+		s.set(func(s *memStore) { s.logs[30] = s.logs[0] })
+		var out bytes.Buffer
+		c, err := New(Options{Store: s, Partitions: func() int32 { return 50 }, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		load := func(epoch kafka.LeaderEpoch) {
+			hold := make(chan struct{})
+			s.set(func(s *memStore) { s.hold = hold })
+			for i := range int32(50) {
+				c.BecomeLeader(i, epoch)
+			}
+			synctest.Wait()
+			close(hold)
+			synctest.Wait()
+		}
+		load(3)
+		for i := range int32(50) {
+			c.Resign(i, 4)
+		}
+		load(5)
+		if text := out.String(); strings.Count(text, "\n") != 4 || strings.Count(text, `msg="loaded consumer groups" partitions=50 groups=2 offsets=2 took=0s`) != 2 {
+			t.Errorf("logged:\n%s", text)
 		}
 	})
 }

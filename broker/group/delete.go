@@ -37,6 +37,7 @@ func (m *Machine) Delete(now time.Time) (gone []kafka.TopicPartition, tombstone 
 		gone = append(gone, tp)
 	}
 	tombstone = m.generation > 0
+	m.forgotten = forgotten{offsets{stable: m.offsets.stable, open: m.offsets.open}, m.since}
 	m.offsets.stable, m.offsets.open = nil, nil
 	clear(m.pending)
 	clear(m.writes)
@@ -55,6 +56,7 @@ func (m *Machine) DeleteOffsets(now time.Time, of []OffsetDeletion) (gone []kafk
 	case m.state != Empty && m.protocolType != grouplog.ConsumerProtocol:
 		return nil, false, errNonEmpty
 	}
+	m.forgotten = forgotten{since: m.since}
 	for i := range of {
 		d := &of[i]
 		if d.Err != ok {
@@ -64,7 +66,8 @@ func (m *Machine) DeleteOffsets(now time.Time, of []OffsetDeletion) (gone []kafk
 			d.Err = errSubscribed
 			continue
 		}
-		if _, is := m.offsets.stable[d.TopicPartition]; is {
+		if c, is := m.offsets.stable[d.TopicPartition]; is {
+			m.forgotten.put(d.TopicPartition, c)
 			gone = append(gone, d.TopicPartition)
 			delete(m.offsets.stable, d.TopicPartition)
 		}
@@ -98,6 +101,9 @@ func (c *Coordinator) Delete(ctx context.Context, groups []string) []protocol.Er
 		if w != nil {
 			out[i] = awaitStored(ctx, w)
 		}
+		if out[i] == ok {
+			c.log.Info("consumer group was deleted", "group", groups[i])
+		}
 	}
 	return out
 }
@@ -115,10 +121,7 @@ func (c *Coordinator) delete(group string) (err protocol.Error, stored chan erro
 			n++
 		}
 		return gone, tombstone
-	}, func(err error) { stored <- err })
-	if err == ok {
-		c.log.Info("consumer group was deleted", "group", group)
-	}
+	}, true, func(err error) { stored <- err })
 	if n == 0 {
 		return err, nil // nothing of it was ever stored
 	}
@@ -139,12 +142,14 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, group string, of []Offs
 	n := g.forgetLocked(func(m *Machine, now time.Time) (gone []kafka.TopicPartition, tombstone bool) {
 		gone, tombstone, err = m.DeleteOffsets(now, of)
 		return gone, tombstone
-	}, func(err error) { stored <- err })
+	}, true, func(err error) { stored <- err })
 	if err != ok || n == 0 {
 		return err
 	}
-	c.log.Info("offsets of a consumer group were deleted", "group", group, "offsets", n)
 	code := awaitStored(ctx, stored)
+	if code == ok {
+		c.log.Info("offsets of a consumer group were deleted", "group", group, "offsets", n)
+	}
 	for i := range of {
 		if of[i].Err == ok {
 			of[i].Err = code

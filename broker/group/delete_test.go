@@ -12,9 +12,13 @@ import (
 
 // reloaded is the coordinator that takes the partition over.
 func reloaded(t *testing.T, c *Coordinator, s *memStore) *Coordinator {
-	c.Resign(0, 2)
+	return reloadedIn(t, c, s, 2)
+}
+
+func reloadedIn(t *testing.T, c *Coordinator, s *memStore, epoch kafka.LeaderEpoch) *Coordinator {
+	c.Resign(0, epoch)
 	next := start(t, s, Config{})
-	next.BecomeLeader(0, 2)
+	next.BecomeLeader(0, epoch)
 	synctest.Wait()
 	return next
 }
@@ -104,4 +108,108 @@ func TestExplain(t *testing.T) {
 			t.Error(err, story)
 		}
 	})
+}
+
+// offsetOf is what a group has committed for partition 0 of t, -1 if nothing.
+func offsetOf(c *Coordinator, group string) int64 {
+	res := c.Fetch(&FetchRequest{Group: group, Topics: []FetchTopic{{Topic: "t", Partitions: []int32{0}}}})
+	return res.Topics[0].Partitions[0].Offset
+}
+
+// TestDeletionThatFails: a group whose tombstones can't be appended keeps what it
+// has, in memory as in the log, and can be deleted later.
+func TestDeletionThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newMemStore()
+		c := led(t, s, Config{})
+		id, generation, _, err := consumer(t.Context(), c, "g")
+		if err != ok {
+			t.Fatal(err)
+		}
+		c.Commit(t.Context(), committing("g", generation, id, 5))
+		c.Leave(&LeaveRequest{Group: "g", Members: []LeavingMember{{MemberID: id}}})
+		synctest.Wait()
+		before := c.Describe("g")
+		is := func(when string) {
+			t.Helper()
+			if d := c.Describe("g"); d.State != "Empty" || d.ProtocolType != before.ProtocolType || offsetOf(c, "g") != 5 {
+				t.Errorf("%s: %+v with offset %d", when, d, offsetOf(c, "g"))
+			}
+			if list, err := c.List(nil, nil); err != ok || len(list) != 1 {
+				t.Errorf("%s: listed %v, %v", when, list, err)
+			}
+		}
+		s.set(func(s *memStore) { s.fail = protocol.NotEnoughReplicas })
+		for range 2 {
+			if out := c.Delete(t.Context(), []string{"g"}); out[0] != errNotAvailable {
+				t.Errorf("deleted: %v", out)
+			}
+			is("after the group's deletion failed")
+		}
+		of := []OffsetDeletion{{TopicPartition: kafka.TopicPartition{Topic: "t"}}}
+		if err := c.DeleteOffsets(t.Context(), "g", of); err != ok || of[0].Err != errNotAvailable {
+			t.Errorf("offset deleted: %v %+v", err, of)
+		}
+		is("after the offset's deletion failed")
+		c.forget(c.instances(), true, func(m *Machine, now time.Time) ([]kafka.TopicPartition, bool) {
+			return m.Expire(now.Add(365 * 24 * time.Hour))
+		})
+		is("after the expiry failed")
+		s.set(func(s *memStore) { s.fail = nil })
+		is("when appends succeed again")
+		c = reloaded(t, c, s)
+		is("under the next coordinator")
+		if out := c.Delete(t.Context(), []string{"g"}); out[0] != ok {
+			t.Errorf("deleted in the end: %v", out)
+		}
+		if c = reloadedIn(t, c, s, 3); c.Describe("g").State != "Dead" || offsetOf(c, "g") != -1 {
+			t.Errorf("the deleted group is back: %+v", c.Describe("g"))
+		}
+	})
+}
+
+// TestDeletionThatFailsLate: the group was made anew before the append of its
+// deletion failed; the new one has the old offsets, and its own where it has some.
+func TestDeletionThatFailsLate(t *testing.T) {
+	for _, commits := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newMemStore()
+			c := led(t, s, Config{})
+			c.Commit(t.Context(), committing("g", -1, "", 5))
+			p, _ := c.partitionOf("g")
+			p.appends.mu.Lock()
+			p.appends.busy = true // somebody else is at it
+			p.appends.mu.Unlock()
+			deleted := make(chan []protocol.Error, 1)
+			go func() { deleted <- c.Delete(t.Context(), []string{"g"}) }()
+			synctest.Wait()
+			if o := offsetOf(c, "g"); o != -1 {
+				t.Errorf("offset %d while it is being deleted", o)
+			}
+			want := int64(5)
+			if commits {
+				want = 9
+			}
+			committed := make(chan struct{})
+			go func() {
+				defer close(committed)
+				if commits {
+					c.Commit(t.Context(), committing("g", -1, "", 9))
+				}
+			}()
+			synctest.Wait()
+			s.set(func(s *memStore) { s.failOnce = protocol.NotEnoughReplicas })
+			c.drainAll(p)
+			<-committed
+			if out := <-deleted; out[0] != errNotAvailable {
+				t.Errorf("deleted: %v", out)
+			}
+			for i := range 2 {
+				if o := offsetOf(c, "g"); o != want {
+					t.Errorf("commit meanwhile %v: offset %d, want %d", commits, o, want)
+				}
+				c = reloadedIn(t, c, s, 2+kafka.LeaderEpoch(i))
+			}
+		})
+	}
 }

@@ -2,9 +2,9 @@ package group
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"barnabas/internal/kafka"
 	"barnabas/log/batch"
 	"barnabas/protocol/grouplog"
 )
@@ -23,6 +23,10 @@ type instance struct {
 	last  Ticket
 	timer *time.Timer
 	armed time.Time // when timer fires; zero if it does not
+
+	// over: the group is Dead, and the partition's table may forget it. It is
+	// cleared under the partition's lock when a deletion has failed.
+	over atomic.Bool
 }
 
 func newInstance(c *Coordinator, p *partition, t *tenure, m *Machine) *instance {
@@ -65,6 +69,7 @@ func (g *instance) perform(f func(now time.Time) Effects) rest {
 	r := rest{notes: e.Notes}
 	if g.m.Vacant() {
 		g.m.Drop(now)
+		g.over.Store(true)
 		r.dropped = true
 	}
 	g.arm(now)
@@ -155,44 +160,4 @@ func (g *instance) giveUp(t Ticket) {
 	defer g.mu.Unlock()
 	delete(g.joins, t)
 	delete(g.syncs, t)
-}
-
-// forget removes offsets, and the group if it has become Dead by that. It
-// returns how many offsets were removed. done, if not nil, gets the outcome of
-// the append once, if there was something to append.
-func (g *instance) forget(which func(*Machine, time.Time) ([]kafka.TopicPartition, bool), done func(error)) int {
-	g.mu.Lock()
-	return g.forgetLocked(which, done)
-}
-
-// forgetLocked is forget with g.mu held; it unlocks.
-func (g *instance) forgetLocked(which func(*Machine, time.Time) ([]kafka.TopicPartition, bool), done func(error)) int {
-	was := g.m.State()
-	gone, tombstone := which(g.m, time.Now())
-	dead := was != Dead && g.m.State() == Dead
-	if len(gone) > 0 || tombstone {
-		a := &appending{
-			tenure:   g.t,
-			sequence: batch.Absent,
-			records: func(b *batch.Builder, ts int64) {
-				for _, tp := range gone {
-					b.Append(ts, grouplog.AppendOffsetKey(nil, g.m.id, tp.Topic, tp.Partition), nil)
-				}
-				if tombstone {
-					b.Append(ts, grouplog.AppendGroupKey(nil, g.m.id), nil)
-				}
-			},
-		}
-		if done != nil {
-			a.done = func(_ int64, err error) { done(err) }
-		}
-		g.p.appends.add(a)
-	}
-	g.arm(time.Now())
-	g.mu.Unlock()
-	if dead {
-		g.p.forget(g.m.id, g)
-	}
-	g.c.drain(g.p)
-	return len(gone)
 }

@@ -3,6 +3,7 @@ package group
 import (
 	"bytes"
 	"context"
+	"sync"
 	"time"
 
 	"barnabas/internal/kafka"
@@ -16,6 +17,7 @@ const loadRetry = time.Second
 // load reads a partition until it succeeds or ctx ends, and makes its groups
 // available.
 func (c *Coordinator) load(ctx context.Context, p *partition, t *tenure) {
+	defer c.loadEnded()
 	select {
 	case c.loads <- struct{}{}:
 	case <-ctx.Done():
@@ -68,8 +70,45 @@ func (c *Coordinator) publish(ctx context.Context, p *partition, t *tenure, l *l
 	if l.bad > 0 {
 		c.log.Warn("skipped unreadable records of consumer groups", "partition", p.index, "records", l.bad, "error", l.badErr)
 	}
-	c.log.Info("loaded consumer groups", "partition", p.index, "epoch", t.epoch.Load(), "groups", count,
+	c.loaded.add(count, offsets)
+	c.log.Debug("loaded consumer groups of a partition", "partition", p.index, "epoch", t.epoch.Load(), "groups", count,
 		"offsets", offsets, "took", time.Since(began))
+}
+
+// loaded sums up what was loaded since no partition was being loaded, so that a
+// broker's start leaves one line and not one per partition.
+type loaded struct {
+	mu         sync.Mutex // guards what follows
+	running    int
+	began      time.Time
+	partitions int
+	groups     int
+	offsets    int
+}
+
+func (l *loaded) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.running == 0 {
+		l.began, l.partitions, l.groups, l.offsets = time.Now(), 0, 0, 0
+	}
+	l.running++
+}
+
+func (l *loaded) add(groups, offsets int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.partitions, l.groups, l.offsets = l.partitions+1, l.groups+groups, l.offsets+offsets
+}
+
+// loadEnded follows each begin; the last one of them tells what was loaded.
+func (c *Coordinator) loadEnded() {
+	l := &c.loaded
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.running--; l.running == 0 && l.partitions > 0 {
+		c.log.Info("loaded consumer groups", "partitions", l.partitions, "groups", l.groups, "offsets", l.offsets, "took", time.Since(l.began))
+	}
 }
 
 // loader replays a partition of __consumer_offsets.

@@ -151,7 +151,9 @@ type Machine struct {
 	room         time.Duration
 
 	offsets offsets
-	history chronicle
+	// forgotten is what the last deletion has removed.
+	forgotten forgotten
+	history   chronicle
 
 	// next is not later than the earliest deadline.
 	next   time.Time

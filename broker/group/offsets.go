@@ -138,7 +138,7 @@ func (m *Machine) EndCommit(r *CommitRequest, base int64, err error) {
 			if m.offsets.pending[tp]--; m.offsets.pending[tp] <= 0 {
 				delete(m.offsets.pending, tp)
 			}
-			if code == ok && m.state != Dead {
+			if code == ok { // also if Dead: a deletion that fails brings the group back
 				m.offsets.put(tp, committed{p.Offset, p.LeaderEpoch, p.Metadata, p.Timestamp, p.expiration, base})
 			}
 		}
@@ -300,9 +300,11 @@ func (m *Machine) forget(now time.Time, old func(kafka.TopicPartition, committed
 	if m.state == Dead {
 		return nil, false
 	}
+	m.forgotten = forgotten{since: m.since}
 	for tp, c := range m.offsets.stable {
 		if old(tp, c) {
 			gone = append(gone, tp)
+			m.forgotten.put(tp, c)
 			delete(m.offsets.stable, tp)
 		}
 	}

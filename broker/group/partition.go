@@ -72,7 +72,9 @@ func (c *Coordinator) BecomeLeader(index int32, epoch kafka.LeaderEpoch) {
 	t.epoch.Store(int32(epoch))
 	p.state, p.cancel, p.tenure = loading, cancel, t
 	p.mu.Unlock()
+	c.loaded.begin()
 	if !c.start(func() { c.load(ctx, p, t) }) {
+		c.loadEnded()
 		cancel()
 		p.disown(maxEpoch)
 	}
@@ -167,11 +169,11 @@ func (p *partition) get(group string, make func(*tenure) *instance) (*instance, 
 	return g, ok
 }
 
-// forget takes a group that is Dead out of the table.
+// forget takes a group that is over out of the table.
 func (p *partition) forget(group string, g *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.groups[group] == g {
+	if p.groups[group] == g && g.over.Load() {
 		delete(p.groups, group)
 	}
 }

@@ -2,6 +2,7 @@ package group
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -22,6 +23,8 @@ type memStore struct {
 	lag time.Duration
 	// fail, if set, is what appends fail with; lost what replication ends with.
 	fail, lost error
+	// failOnce is what the next append fails with.
+	failOnce error
 	// hold, if set, keeps Read waiting until it is closed.
 	hold  chan struct{}
 	epoch map[int32]kafka.LeaderEpoch
@@ -40,9 +43,10 @@ func (s *memStore) Append(p int32, epoch kafka.LeaderEpoch, b []byte, timeout ti
 		s.mu.Unlock()
 		return 0, protocol.NotLeaderOrFollower
 	}
-	if s.fail != nil {
-		defer s.mu.Unlock()
-		return 0, s.fail
+	if err := cmp.Or(s.failOnce, s.fail); err != nil {
+		s.failOnce = nil
+		s.mu.Unlock()
+		return 0, err
 	}
 	base := s.next[p]
 	own := bytes.Clone(b)
