@@ -46,7 +46,7 @@ var floors = map[string]int{
 
 	brokerItself: 4, "internal/testcluster": 4,
 
-	"tools": 5, ".": 5,
+	"tools": 5, "scripts": 5, ".": 5,
 }
 
 // brokerItself is the package broker, which assembles the rooms below it.
