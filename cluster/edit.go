@@ -55,6 +55,21 @@ func (e *Edit) SetLog(log, next, zxid int64) {
 	e.im.Log, e.im.Next, e.im.Zxid = log, next, zxid
 }
 
+// NoteUntold notes, after all reads and before the first entry, whether a load has
+// read what no entry before it tells of.
+func (e *Edit) NoteUntold() {
+	for _, t := range e.im.topics {
+		untold := t.Zxid > e.im.Zxid || t.ConfigZxid > e.im.Zxid
+		for _, p := range t.Partitions {
+			untold = untold || p != nil && p.HasState && p.Zxid > e.im.Zxid
+		}
+		if untold {
+			e.im.Untold = e.im.Zxid
+			return
+		}
+	}
+}
+
 // ReadController takes the content of /controller_epoch and /controller.
 func (e *Edit) ReadController(id kafka.BrokerID, epoch kafka.ControllerEpoch) {
 	if epoch >= e.im.ControllerEpoch {

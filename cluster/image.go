@@ -20,6 +20,9 @@ type Image struct {
 	// Zxid is the czxid of the last entry applied, or of the last that was there
 	// when the load began. What has a larger one was not told by any entry.
 	Zxid int64
+	// Untold is where the log ended when the load began, if the load read something
+	// newer, which an entry may tell later or none; else 0.
+	Untold int64
 	// Controller wrote the last "epoch begins"; NoBroker if none is known.
 	Controller kafka.BrokerID
 	// ControllerEpoch is the largest epoch seen in the log; 0 if none.

@@ -92,6 +92,9 @@ type Controller struct {
 
 	reign   *reign // Run's goroutine only; nil: standby
 	counter int64  // of tokens
+	// announced is the Untold of the image whose findings the log tells of since; 0
+	// if there were none.
+	announced int64
 	// complained is the unmarked broker that the log names already.
 	complained kafka.BrokerID
 	again      map[string]event // failed looks, for the next tick

@@ -148,6 +148,9 @@ func (c *Controller) takeOver(ctx context.Context) error {
 		return err
 	}
 	horizon := im.Zxid
+	if im.Untold != 0 && im.Untold != c.announced { // a load's findings, which a reign that ended early, or nobody, has told
+		horizon = min(horizon, im.Untold)
+	}
 	begin := &cluster.Entry{Begins: true, Reason: cluster.Reason{Code: "epoch-begins"}}
 	if _, err := c.commit(ctx, nil, begin); err != nil {
 		return err
@@ -155,6 +158,7 @@ func (c *Controller) takeOver(ctx context.Context) error {
 	if err := c.announce(ctx, horizon); err != nil {
 		return err
 	}
+	c.announced = im.Untold
 	if err := c.lookAtBrokersAnd(ctx, true); err != nil {
 		return err
 	}

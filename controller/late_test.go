@@ -32,8 +32,18 @@ func TestMissedBetweenReigns(t *testing.T) {
 			t.Fatal(err)
 		}
 		throne := zkpaths.Controller{BrokerID: 9, KRaftEpoch: -1}
+		var epoch kafka.ControllerEpoch
 		waitUntil(t, "the throne", func() bool {
-			_, err := other.Create(t.Context(), zkpaths.ControllerPath, throne.Encode(), session.Ephemeral)
+			data, st, err := other.Get(t.Context(), zkpaths.ControllerEpochPath)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if epoch, err = zkpaths.DecodeControllerEpoch(data); err != nil {
+				t.Fatal(err)
+			}
+			epoch++
+			_, err = other.Multi(t.Context(), session.CreateOp(zkpaths.ControllerPath, throne.Encode(), session.Ephemeral),
+				session.SetOp(zkpaths.ControllerEpochPath, zkpaths.EncodeControllerEpoch(epoch), st.Version))
 			if errors.Is(err, session.ErrNodeExists) {
 				other.Delete(t.Context(), zkpaths.ControllerPath, -1)
 			}
@@ -48,6 +58,11 @@ func TestMissedBetweenReigns(t *testing.T) {
 		one.stop()
 		three := startNode(t, connect, 3)
 		<-three.meta.Loaded()
+		// The present controller begins its epoch and dies before it has looked.
+		begin := cluster.Entry{Version: cluster.EntryVersion, Controller: 9, Token: cluster.Token{Broker: 9, Session: 1, Counter: 1}, Epoch: epoch, Begins: true, Reason: cluster.Reason{Code: "epoch-begins"}}
+		if _, err := other.Create(t.Context(), zkpaths.NewMetadataChange, begin.Encode(), session.PersistentSequential); err != nil {
+			t.Fatal(err)
+		}
 		// 2 keeps out of the next election, so 3 reigns by its load.
 		if err := two.zk.Delete(t.Context(), zkpaths.BrokerPath(2), -1); err != nil {
 			t.Fatal(err)

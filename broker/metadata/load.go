@@ -114,6 +114,7 @@ func (r *Reader) reload(ctx context.Context) error {
 	if err := l.all(); err != nil {
 		return err
 	}
+	e.NoteUntold()
 	if _, err := r.apply(ctx, e, log, next); err != nil {
 		return err
 	}
