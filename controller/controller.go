@@ -107,10 +107,12 @@ type reign struct {
 	session   int64
 	lastNote  int64 // the last /config/changes notification taken
 	notes     int64 // the czxid of /config/changes
-	ready     bool
-	born      map[kafka.BrokerID]int64 // see plan.Controller, as reports
-	reports   map[kafka.BrokerID]*plan.Report
-	purgedAt  time.Time
+	// configs are the topics whose overrides are to be taken.
+	configs  map[string]bool
+	ready    bool
+	born     map[kafka.BrokerID]int64 // see plan.Controller, as reports
+	reports  map[kafka.BrokerID]*plan.Report
+	purgedAt time.Time
 	// rebalanceAt is when to look next for partitions to give back.
 	rebalanceAt time.Time
 	scrub       scrub

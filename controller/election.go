@@ -34,7 +34,7 @@ func (c *Controller) lookAtThrone(ctx context.Context) error {
 	}
 	if taken { // a reign of ours that ended without leaving the throne
 		_, version, err := c.readEpoch(ctx)
-		if err != nil {
+		if err != nil && !errors.Is(err, zkpaths.ErrData) {
 			return err
 		}
 		c.abdicate(ctx, &reign{zkVersion: version})
@@ -50,6 +50,11 @@ func (c *Controller) stand(ctx context.Context) error {
 		return err
 	}
 	epoch, version, err := c.readEpoch(ctx)
+	if known := c.meta.Current().ControllerEpoch; epoch < known && (err == nil || errors.Is(err, zkpaths.ErrData)) {
+		c.log.Error("the controller's epoch was rolled back or destroyed by hand; going on above the last one that the change log tells of",
+			"path", zkpaths.ControllerEpochPath, "found", epoch, "known", known, "err", err)
+		epoch, err = known, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -70,7 +75,7 @@ func (c *Controller) stand(ctx context.Context) error {
 		return err
 	}
 	c.reign = &reign{epoch: epoch + 1, zkVersion: version, session: id, lastNote: -1, born: map[kafka.BrokerID]int64{}, reports: map[kafka.BrokerID]*plan.Report{},
-		trouble: map[string]string{}, awaited: map[kafka.BrokerID]bool{}, rebalanceAt: time.Now().Add(firstRebalance)}
+		configs: map[string]bool{}, trouble: map[string]string{}, awaited: map[kafka.BrokerID]bool{}, rebalanceAt: time.Now().Add(firstRebalance)}
 	c.log.Info("elected as the controller", "epoch", epoch+1)
 	if err := c.takeOver(ctx); err != nil {
 		if r := c.reign; r != nil {
@@ -105,7 +110,7 @@ func (c *Controller) readEpoch(ctx context.Context) (kafka.ControllerEpoch, int3
 		data, st, err := c.zk.Get(ctx, zkpaths.ControllerEpochPath)
 		if err == nil {
 			e, err := zkpaths.DecodeControllerEpoch(data)
-			return e, st.Version, err
+			return e, st.Version, err // the version also of what can't be read
 		}
 		if !errors.Is(err, session.ErrNoNode) {
 			return 0, 0, err
@@ -180,12 +185,25 @@ func (c *Controller) takeOver(ctx context.Context) error {
 // announce tells the log what was written since its last entry. What is edited
 // meanwhile is found and taken by the events that follow.
 func (c *Controller) announce(ctx context.Context, horizon int64) error {
-	err := c.write(ctx, cluster.Reason{Code: "found-at-takeover"}, plan.Announce(c.meta.Current(), horizon))
-	var x *conflict
-	if errors.As(err, &x) && x.topic != "" {
-		return c.repair(ctx, x.topic)
+	told := map[string]bool{} // otherwise, or not at all
+	for {
+		steps := plan.Announce(c.meta.Current(), horizon, func(t string) bool { return told[t] })
+		err := c.write(ctx, cluster.Reason{Code: "found-at-takeover"}, steps)
+		var x *conflict
+		var l *tooLarge
+		switch {
+		case errors.As(err, &l):
+			told[l.topic] = true
+			c.setAside(l.topic, err)
+		case errors.As(err, &x) && x.topic != "" && !told[x.topic]:
+			told[x.topic] = true
+			if err := c.repair(ctx, x.topic); err != nil && !c.setAside(x.topic, err) {
+				return err
+			}
+		default:
+			return err
+		}
 	}
-	return err
 }
 
 func (c *Controller) lookAtBrokers(ctx context.Context) error { return c.lookAtBrokersAnd(ctx, false) }

@@ -142,7 +142,7 @@ func (c *Controller) place(ctx context.Context, n cluster.NewTopic) (made cluste
 			return made, nt, err
 		}
 	}
-	if _, nt.ConfigVersion, err = c.findConfig(ctx, n.Name); err != nil {
+	if _, nt.ConfigVersion, _, err = c.findConfig(ctx, n.Name); err != nil {
 		return made, nt, err
 	}
 	made = cluster.CreatedTopic{ID: nt.ID, Partitions: int32(len(nt.Assignment)), ReplicationFactor: len(nt.Assignment[0])}

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -36,7 +37,7 @@ func (c *Controller) lookAtTopics(ctx context.Context) error {
 	im := c.meta.Current()
 	err = c.readAllW(ctx, paths, func(i int, _ []byte, st session.Stat) {
 		there[names[i]] = true
-		if t := im.Topic(names[i]); (t == nil || t.Version != st.Version || t.ID.IsZero()) && !deleted[names[i]] {
+		if !asItIs(im.Topic(names[i]), st) && !deleted[names[i]] {
 			differ = append(differ, names[i])
 		}
 	})
@@ -75,10 +76,20 @@ func (c *Controller) lookAtTopic(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if t := c.meta.Current().Topic(name); t != nil && t.Version == st.Version && !t.ID.IsZero() {
+	if asItIs(c.meta.Current().Topic(name), st) {
 		return nil
 	}
-	return c.adopt(ctx, name, false)
+	err = c.adopt(ctx, name, false)
+	if errors.Is(err, zkpaths.ErrData) && c.setAside(name, err) { // a watch tells when it is mended
+		return nil
+	}
+	return err
+}
+
+// asItIs reports whether the image has a topic's znode as it is. A znode that was
+// deleted and made again may have the version of old, so its zxid counts, too.
+func asItIs(t *cluster.Topic, st session.Stat) bool {
+	return t != nil && t.Version == st.Version && t.Zxid >= st.Mzxid && !t.ID.IsZero()
 }
 
 // repair takes a topic as it is after a conflict.
@@ -123,10 +134,11 @@ func (c *Controller) adopt(ctx context.Context, name string, repair bool) error 
 }
 
 // setAside reports whether err concerns one topic only, whose trouble must not
-// hold up the others; it is looked at again with the next tick.
+// hold up the others, and logs it once.
 func (c *Controller) setAside(name string, err error) bool {
 	var x *conflict
-	if !errors.As(err, &x) && !errors.Is(err, zkpaths.ErrData) {
+	var l *tooLarge
+	if !errors.As(err, &x) && !errors.As(err, &l) && !errors.Is(err, zkpaths.ErrData) {
 		return false
 	}
 	if r := c.reign; r != nil && r.trouble[name] != err.Error() {
@@ -145,7 +157,7 @@ func (c *Controller) find(ctx context.Context, name string) (f plan.FoundTopic, 
 	if err != nil {
 		return f, false, err
 	}
-	f = plan.FoundTopic{Name: name, Version: st.Version, NewID: kafka.NewTopicID(), States: map[int32]plan.FoundState{}}
+	f = plan.FoundTopic{Name: name, Version: st.Version, Zxid: st.Mzxid, NewID: kafka.NewTopicID(), States: map[int32]plan.FoundState{}}
 	f.Assignment, err = zkpaths.DecodeAssignment(data)
 	if err != nil {
 		t := c.meta.Current().Topic(name)
@@ -155,7 +167,13 @@ func (c *Controller) find(ctx context.Context, name string) (f plan.FoundTopic, 
 		c.log.Error("a topic's znode was overwritten with what can't be read; putting back what it was", "topic", name, "err", err)
 		f.Unreadable, f.Assignment = true, plan.FromImage(t)
 	}
-	if f.Config, f.ConfigVersion, err = c.findConfig(ctx, name); err != nil {
+	if f.Config, f.ConfigVersion, f.ConfigZxid, err = c.findConfig(ctx, name); errors.Is(err, zkpaths.ErrData) {
+		c.setAside(name, err) // it stays what it was, and holds up nothing else
+		if t := c.meta.Current().Topic(name); t != nil {
+			f.Config, f.ConfigVersion, f.ConfigZxid, err = t.Config, t.ConfigVersion, t.ConfigZxid, nil
+		}
+	}
+	if err != nil {
 		return f, false, err
 	}
 	var numbers []int32
@@ -181,16 +199,16 @@ func (c *Controller) find(ctx context.Context, name string) (f plan.FoundTopic, 
 }
 
 // findConfig reads a topic's overrides; version -1 means that there are none.
-func (c *Controller) findConfig(ctx context.Context, name string) (map[string]string, int32, error) {
+func (c *Controller) findConfig(ctx context.Context, name string) (values map[string]string, version int32, zxid int64, err error) {
 	data, st, err := c.zk.Get(ctx, zkpaths.TopicConfigPath(name))
 	if errors.Is(err, session.ErrNoNode) {
-		return nil, -1, nil
+		return nil, -1, 0, nil
 	}
 	if err != nil {
-		return nil, -1, err
+		return nil, -1, 0, err
 	}
-	values, err := zkpaths.DecodeConfig(data)
-	return values, st.Version, err
+	values, err = zkpaths.DecodeConfig(data)
+	return values, st.Version, st.Mzxid, err
 }
 
 // forget tells that a topic is gone that nobody asked us to delete.
@@ -200,6 +218,7 @@ func (c *Controller) forget(ctx context.Context, name string) error {
 		return nil
 	}
 	c.log.Warn("a topic's znode was deleted by somebody else; its records are set aside", "topic", name)
+	c.queue.put(zkpaths.ReassignPath, evReassign) // which may name it
 	return c.write(ctx, cluster.Reason{Code: "topic-vanished", Args: map[string]string{"topic": name}}, plan.Forget(t, cluster.Vanished))
 }
 
@@ -225,12 +244,15 @@ func (c *Controller) lookAtDeletions(ctx context.Context) error {
 		return err
 	}
 	slices.Sort(names)
+	var failed error
 	for _, name := range names {
-		if err := c.deleteTopic(ctx, name); err != nil {
+		if err := c.deleteTopic(ctx, name); err != nil && (c.reign == nil || ctx.Err() != nil || !isConflict(err)) {
 			return err
+		} else if err != nil { // somebody else's doing: it holds up no other
+			failed = err
 		}
 	}
-	return nil
+	return failed
 }
 
 // deleteTopic removes a topic's znodes: what lies below it first, in slices;
@@ -271,6 +293,9 @@ func (c *Controller) deleteTopic(ctx context.Context, name string) error {
 		return nil
 	}
 	_, err := c.commit(ctx, ops, entry)
+	if err == nil {
+		c.queue.put(zkpaths.ReassignPath, evReassign) // which may name it
+	}
 	return err
 }
 
@@ -341,48 +366,62 @@ func (c *Controller) lookAtConfigs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	first := c.reign.lastNote < 0 || c.reign.notes != st.Czxid
-	topics := map[string]bool{}
+	r := c.reign
+	first := r.lastNote < 0 || r.notes != st.Czxid
 	if first {
-		c.reign.lastNote, c.reign.notes = 0, st.Czxid
+		r.lastNote, r.notes = 0, st.Czxid
 		for t := range c.meta.Current().Topics() {
-			topics[t.Name] = true
+			r.configs[t.Name] = true
 		}
 	}
 	slices.Sort(names)
 	for _, name := range names {
 		n, ok := zkpaths.ParseConfigChange(name)
-		if !ok || n < c.reign.lastNote {
+		if !ok || n < r.lastNote {
 			continue
 		}
-		c.reign.lastNote = n + 1
-		if first {
-			continue
+		if !first {
+			data, _, err := c.zk.Get(ctx, zkpaths.ConfigChanges+"/"+name)
+			if err != nil && !errors.Is(err, session.ErrNoNode) {
+				return err
+			}
+			if change, derr := zkpaths.DecodeConfigChange(data); err == nil && derr == nil && change.Type == zkpaths.ConfigTopics {
+				r.configs[change.Entity] = true
+			}
 		}
-		data, _, err := c.zk.Get(ctx, zkpaths.ConfigChanges+"/"+name)
-		if err != nil && !errors.Is(err, session.ErrNoNode) {
-			return err
-		}
-		if change, derr := zkpaths.DecodeConfigChange(data); err == nil && derr == nil && change.Type == zkpaths.ConfigTopics {
-			topics[change.Entity] = true
-		}
+		r.lastNote = n + 1
 	}
-	for t := range topics {
-		if err := c.takeConfig(ctx, t); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.takeConfigs(ctx)
 }
 
-// takeConfig puts a topic's overrides into the log if they differ in version.
+// takeConfigs takes the overrides of all topics that notifications named. One that
+// fails stays to be taken, and holds up no other; one that can't be read is named
+// again when it is mended.
+func (c *Controller) takeConfigs(ctx context.Context) error {
+	r := c.reign
+	var failed error
+	for _, t := range slices.Sorted(maps.Keys(r.configs)) {
+		err := c.takeConfig(ctx, t)
+		if c.reign != r || ctx.Err() != nil {
+			return errors.Join(err, ErrNotController)
+		}
+		if err != nil && (!c.setAside(t, err) || isConflict(err)) {
+			failed = err
+			continue
+		}
+		delete(r.configs, t)
+	}
+	return failed
+}
+
+// takeConfig puts a topic's overrides into the log if they were written since.
 func (c *Controller) takeConfig(ctx context.Context, name string) error {
 	t := c.meta.Current().Topic(name)
 	if t == nil {
 		return nil
 	}
-	values, version, err := c.findConfig(ctx, name)
-	if err != nil || version == t.ConfigVersion {
+	values, version, zxid, err := c.findConfig(ctx, name)
+	if err != nil || version == t.ConfigVersion && zxid <= t.ConfigZxid {
 		return err
 	}
 	step := plan.Step{Topics: []cluster.EntryTopic{{Name: name, ID: cluster.TopicIDText(t.ID), Change: cluster.Changed,

@@ -31,6 +31,15 @@ func (e *conflict) Error() string {
 }
 func (e *conflict) Unwrap() error { return e.err }
 
+// tooLarge is a step of a topic that does not fit into a transaction.
+type tooLarge struct {
+	topic string
+	err   error
+}
+
+func (e *tooLarge) Error() string { return "controller: " + e.topic + ": " + e.err.Error() }
+func (e *tooLarge) Unwrap() error { return e.err }
+
 func isConflict(err error) bool {
 	return errors.Is(err, session.ErrBadVersion) || errors.Is(err, session.ErrNoNode) || errors.Is(err, session.ErrNodeExists) || errors.Is(err, session.ErrNotEmpty)
 }
@@ -50,10 +59,14 @@ func (c *Controller) write(ctx context.Context, reason cluster.Reason, steps []p
 	for len(steps) > 0 {
 		ops, entry, n := c.pack(steps[:min(limit, len(steps))], reason, present)
 		_, err := c.commit(ctx, ops, entry)
-		if n > 1 && (errors.Is(err, session.ErrPoison) || errors.Is(err, session.ErrTooLarge)) {
+		large := errors.Is(err, session.ErrPoison) || errors.Is(err, session.ErrTooLarge)
+		if large && n > 1 {
 			c.log.Warn("a transaction was too large, sending half of it", "steps", n, "ops", len(ops), "err", err)
 			limit = n / 2
 			continue
+		}
+		if topic := topicOfStep(&steps[0]); large && topic != "" {
+			return &tooLarge{topic, err}
 		}
 		if err != nil {
 			return err
@@ -152,7 +165,7 @@ func entrySize(s *plan.Step) int {
 		}
 	}
 	for i := range s.States {
-		n += 160 + 7*(len(s.States[i].ISR)+len(s.States[i].Offline))
+		n += 200 + len(s.States[i].Topic) + 7*(len(s.States[i].ISR)+len(s.States[i].Offline))
 	}
 	return n
 }
@@ -169,6 +182,17 @@ func addToEntry(e *cluster.Entry, s *plan.Step) {
 		last := &e.States[len(e.States)-1]
 		last.Partitions = append(last.Partitions, st.EntryState)
 	}
+}
+
+// topicOfStep is the topic that a step is about, or "".
+func topicOfStep(s *plan.Step) string {
+	switch {
+	case len(s.Topics) > 0:
+		return s.Topics[0].Name
+	case len(s.States) > 0:
+		return s.States[0].Topic
+	}
+	return ""
 }
 
 func sessionOp(op plan.Op) session.Op {

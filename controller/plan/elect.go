@@ -3,6 +3,7 @@ package plan
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"barnabas/cluster"
 	"barnabas/internal/kafka"
@@ -92,9 +93,12 @@ func (c Controller) born(im *cluster.Image, p *cluster.Partition, id kafka.Broke
 }
 
 // usable tells which replicas of partition number of t, p, live and have its log.
+// A member of the ISR that a hand took out of the replicas has set it aside.
 func (c Controller) usable(im *cluster.Image, t *cluster.Topic, number int32, p *cluster.Partition) func(kafka.BrokerID) bool {
+	replica := func(id kafka.BrokerID) bool { return slices.Contains(p.Replicas, id) }
+	strict := slices.ContainsFunc(p.ISR, replica)
 	return func(id kafka.BrokerID) bool {
-		return im.Alive(id) && !c.offline(im, t, number, p, id, c.born(im, p, id))
+		return im.Alive(id) && (!strict || replica(id)) && !c.offline(im, t, number, p, id, c.born(im, p, id))
 	}
 }
 
@@ -132,8 +136,11 @@ func (c Controller) revive(im *cluster.Image, p *cluster.Partition, usable func(
 }
 
 func (c Controller) uncleanAllowed(t *cluster.Topic) bool {
-	if v, ok := t.Config[uncleanKey]; ok {
-		return v == "true"
+	switch v := strings.TrimSpace(t.Config[uncleanKey]); { // in any case, as Kafka's ConfigDef
+	case strings.EqualFold(v, "true"):
+		return true
+	case strings.EqualFold(v, "false"):
+		return false
 	}
 	return c.Unclean
 }

@@ -116,3 +116,17 @@ func (s *script) survey(t *testing.T, d *datadriven.TestData) string {
 	}
 	return b.String()
 }
+
+// TestUncleanAllowed: Kafka's ConfigDef takes truth values in any case.
+func TestUncleanAllowed(t *testing.T) {
+	for value, want := range map[string][2]bool{ // without and with the broker's leave
+		"true": {true, true}, "TRUE": {true, true}, " True ": {true, true}, "false": {false, false}, "FALSE": {false, false}, "yes": {false, true}, "": {false, true},
+	} {
+		for i, unclean := range []bool{false, true} {
+			got := Controller{Unclean: unclean}.uncleanAllowed(&cluster.Topic{Config: map[string]string{uncleanKey: value}})
+			if got != want[i] {
+				t.Errorf("%q with %t: %t", value, unclean, got)
+			}
+		}
+	}
+}

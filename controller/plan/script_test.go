@@ -31,12 +31,14 @@ type script struct {
 //
 //	brokers          lines "id [rack=r] [crashed]": the registrations that exist; one
 //	                 that was there keeps its epoch, "again" is a new registration
-//	create NAME      lines "partition: replicas": a topic; argument unclean, config=version
+//	create NAME      lines "partition: replicas": a topic; argument unclean (or unclean=TRUE), config=version
 //	extend NAME      the same for more partitions
 //	adopt NAME       the same for a topic made by hand; arguments version=n, id,
 //	                 unreadable, repair, what its states are:
 //	                 garbage=(partition:version,...), missing, else unchanged,
 //	                 leaderless=(partition:version,...) as written by hand
+//	outside NAME N   what a hand made the replicas of a partition is taken as it is,
+//	                 as by a load
 //	load, announce   what was written after load is told to the log
 //	settle           elects; arguments skip=NAME, alarmed=ID (declared dead by evidence)
 //	prefer           a preferred election for the partitions of the input; argument
@@ -74,7 +76,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		}
 		return out
 	case "announce":
-		return s.carryOut(Announce(s.im, s.horizon))
+		return s.carryOut(Announce(s.im, s.horizon, func(string) bool { return false }))
 	case "load": // as if the image was loaded now, the log having ended before
 		s.horizon = s.zxid
 		return "ok\n"
@@ -88,8 +90,11 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "create":
 		s.ids++
 		n := NewTopic{Name: d.CmdArgs[0].Key, ID: kafka.TopicID{s.ids}, Assignment: assigned(d.Input), Config: map[string]string{}, ConfigVersion: -1}
-		if d.HasArg("unclean") {
+		if a, ok := d.Arg("unclean"); ok {
 			n.Config[uncleanKey] = "true"
+			if len(a.Vals) > 0 {
+				n.Config[uncleanKey] = a.Vals[0]
+			}
 		}
 		if d.HasArg("config") {
 			var v int
@@ -110,6 +115,11 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		f.Unreadable = d.HasArg("unreadable")
 		f.States = s.foundStates(d, f.Name)
 		return s.carryOut(s.ctl.Adopt(s.im, f, d.HasArg("repair")))
+	case "outside":
+		p, _ := strconv.Atoi(d.CmdArgs[1].Key)
+		arg, _ := d.Arg("replicas")
+		s.outside(d.CmdArgs[0].Key, int32(p), arg.Vals)
+		return "ok\n"
 	case "prefer":
 		return s.prefer(t, d)
 	case "survey":
@@ -175,6 +185,19 @@ func (s *script) register(d *datadriven.TestData) {
 		}
 		s.live[id] = b
 	}
+}
+
+// outside changes the replicas of a partition as an entry would.
+func (s *script) outside(topic string, partition int32, ids []string) {
+	t := s.im.Topic(topic)
+	var to []kafka.BrokerID
+	for _, v := range ids {
+		n, _ := strconv.Atoi(v)
+		to = append(to, kafka.BrokerID(n))
+	}
+	e := &cluster.Entry{Epoch: s.ctl.Epoch, Topics: []cluster.EntryTopic{{Name: topic, ID: cluster.TopicIDText(t.ID), Change: cluster.Changed,
+		Assigned: true, ZnodeVersion: t.Version, Partitions: map[int32][]kafka.BrokerID{partition: to}}}}
+	s.im, _ = s.im.Apply(s.im.Next, e, s.zxid)
 }
 
 // assigned reads lines "partition: broker broker".

@@ -81,8 +81,10 @@ type FoundTopic struct {
 	Name          string
 	Assignment    *zkpaths.Assignment
 	Version       int32
+	Zxid          int64 // of its last write
 	Config        map[string]string
 	ConfigVersion int32 // -1: there is no config znode
+	ConfigZxid    int64 // of its last write
 	States        map[int32]FoundState
 	// NewID is used if the topic has none.
 	NewID kafka.TopicID
@@ -120,10 +122,10 @@ func (c Controller) Adopt(im *cluster.Image, f FoundTopic, repair bool) []Step {
 		}
 	}
 	e.ID = cluster.TopicIDText(id)
-	if f.Unreadable || f.Version != t.Version || t.ID != id || f.Assignment.ID != id {
+	if f.Unreadable || f.Version != t.Version || f.Zxid > t.Zxid || t.ID != id || f.Assignment.ID != id {
 		c.adoptAssignment(&st, &e, t, f, id)
 	}
-	if f.ConfigVersion != t.ConfigVersion {
+	if f.ConfigVersion != t.ConfigVersion || f.ConfigZxid > t.ConfigZxid {
 		if f.ConfigVersion >= 0 {
 			st.Ops = append(st.Ops, Op{Kind: Check, Path: zkpaths.TopicConfigPath(f.Name), Version: f.ConfigVersion})
 		}
@@ -147,7 +149,7 @@ func (c Controller) Adopt(im *cluster.Image, f FoundTopic, repair bool) []Step {
 func (c Controller) adoptAssignment(st *Step, e *cluster.EntryTopic, t *cluster.Topic, f FoundTopic, id kafka.TopicID) {
 	op := Op{Kind: Check, Path: zkpaths.TopicPath(f.Name), Version: f.Version}
 	e.Assigned, e.ZnodeVersion = true, f.Version
-	if f.Unreadable || f.Assignment.ID != id {
+	if wished := wishes(t, f.Assignment); wished || f.Unreadable || f.Assignment.ID != id {
 		a := *f.Assignment
 		a.ID, a.Version = id, 0
 		op.Kind, op.Data = Set, a.Encode()
@@ -160,6 +162,43 @@ func (c Controller) adoptAssignment(st *Step, e *cluster.EntryTopic, t *cluster.
 			e.Gone = append(e.Gone, int32(i))
 		}
 	}
+}
+
+// wishes turns what a hand has written for partitions of t into reassignments where
+// a member of the ISR is no replica any more: it would drop its log, which may be
+// the only one, while the state still calls it in sync. An empty list is put back.
+// It reports whether a is not as it was found.
+func wishes(t *cluster.Topic, a *zkpaths.Assignment) (wished bool) {
+	for i, p := range t.Partitions {
+		n := int32(i)
+		replicas, ok := a.Partitions[n]
+		if p == nil || !p.HasState || !ok || len(missing(p.ISR, replicas)) == 0 {
+			continue
+		}
+		to := cluster.Assignment{Replicas: p.Replicas, Adding: p.Adding, Removing: p.Removing}
+		if target := distinct(missing(replicas, a.Removing[n])); len(target) > 0 {
+			to.Replicas = distinct(slices.Concat(target, p.Replicas))
+			to.Adding, to.Removing = missing(to.Replicas, p.Origin()), missing(to.Replicas, target)
+		}
+		if !wished {
+			a.Partitions, a.Adding, a.Removing = cloned(a.Partitions), cloned(a.Adding), cloned(a.Removing)
+		}
+		wished = true
+		a.Partitions[n] = to.Replicas
+		for m, ids := range map[*map[int32][]kafka.BrokerID][]kafka.BrokerID{&a.Adding: to.Adding, &a.Removing: to.Removing} {
+			if delete(*m, n); len(ids) > 0 {
+				(*m)[n] = ids
+			}
+		}
+	}
+	return wished
+}
+
+// cloned is a copy of a map; never nil.
+func cloned(m map[int32][]kafka.BrokerID) map[int32][]kafka.BrokerID {
+	out := make(map[int32][]kafka.BrokerID, len(m))
+	maps.Copy(out, m)
+	return out
 }
 
 // adoptStates takes states that differ in version from the image's. One that
@@ -239,11 +278,14 @@ func (c Controller) restore(im *cluster.Image, t *cluster.Topic, p int32, replic
 }
 
 // Announce tells what was written after the last entry of the log, so by nobody
-// who told of it: the controller knows it by its load, others don't.
-func Announce(im *cluster.Image, horizon int64) []Step {
+// who told of it: the controller knows it by its load, others don't. skip names
+// topics that can't be told of.
+func Announce(im *cluster.Image, horizon int64, skip func(topic string) bool) []Step {
 	var steps []Step
 	for _, t := range sortedTopics(im) {
-		steps = append(steps, announceTopic(t, horizon)...)
+		if !skip(t.Name) {
+			steps = append(steps, announceTopic(t, horizon)...)
+		}
 	}
 	return steps
 }
