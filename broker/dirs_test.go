@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -131,13 +132,9 @@ func (m *member) in(dir, topic string) map[int32]bool {
 func TestLogDirectoryFails(t *testing.T) {
 	d := newDisk()
 	one, two, cl, adm := pair(t, d)
-	if _, err := adm.CreateTopics(t.Context(), 6, 2, nil, "r"); err != nil {
-		t.Fatal(err)
-	}
-	one1, err := adm.Metadata(t.Context())
-	if err != nil || len(one1.Brokers) != 2 {
-		t.Fatal(one1, err)
-	}
+	one.wantIn(adm, "/a", "r", 0, 1, 2)
+	one.wantIn(adm, "/b", "r", 3, 4, 5)
+	assign(t, cl, "r", []int32{1, 2}, []int32{2, 1}, []int32{1, 2}, []int32{2, 1}, []int32{1, 2}, []int32{2, 1})
 	sent := map[int32]int{}
 	send := func() {
 		t.Helper()
@@ -155,7 +152,7 @@ func TestLogDirectoryFails(t *testing.T) {
 	awaitState(t, adm, "all in sync", "r", whole)
 	send()
 	lost := one.in("/a", "r")
-	if len(lost) == 0 || len(lost) == 6 {
+	if !maps.Equal(lost, map[int32]bool{0: true, 1: true, 2: true}) {
 		t.Fatalf("in /a: %v", lost)
 	}
 	bad := "/a"
@@ -220,14 +217,34 @@ func awaitEnd(t *testing.T, m *member, topic string, p int32, n int) {
 	}
 }
 
-// assign makes a topic of one partition with these replicas.
-func assign(t *testing.T, cl *kgo.Client, topic string, replicas ...int32) {
+// wantIn has partitions that the broker is to get made in a directory.
+func (m *member) wantIn(adm *kadm.Client, dir, topic string, partitions ...int32) {
+	m.t.Helper()
+	var req kadm.AlterReplicaLogDirsReq
+	var set kadm.TopicsSet
+	set.Add(topic, partitions...)
+	req.Add(dir, set)
+	resp, err := adm.AlterBrokerReplicaLogDirs(m.t.Context(), int32(m.id), req)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	resp.Each(func(r kadm.AlterReplicaLogDirsResponse) {
+		if !errors.Is(r.Err, kerr.UnknownTopicOrPartition) {
+			m.t.Errorf("%s-%d: %v", r.Topic, r.Partition, r.Err)
+		}
+	})
+}
+
+// assign makes a topic of partitions with these replicas.
+func assign(t *testing.T, cl *kgo.Client, topic string, replicas ...[]int32) {
 	t.Helper()
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.TimeoutMillis = 20000
 	rt := kmsg.NewCreateTopicsRequestTopic()
 	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, -1, -1
-	rt.ReplicaAssignment = []kmsg.CreateTopicsRequestTopicReplicaAssignment{{Replicas: replicas}}
+	for p, r := range replicas {
+		rt.ReplicaAssignment = append(rt.ReplicaAssignment, kmsg.CreateTopicsRequestTopicReplicaAssignment{Partition: int32(p), Replicas: r})
+	}
 	req.Topics = append(req.Topics, rt)
 	resp, err := req.RequestWith(t.Context(), cl)
 	if err != nil || resp.Topics[0].ErrorCode != 0 {
@@ -241,8 +258,8 @@ func assign(t *testing.T, cl *kgo.Client, topic string, replicas ...int32) {
 func TestMissingLogIsReported(t *testing.T) {
 	mem := vfs.NewMem()
 	one, two, cl, adm := pair(t, mem)
-	assign(t, cl, "alone", 1)
-	assign(t, cl, "r", 1, 2)
+	assign(t, cl, "alone", []int32{1})
+	assign(t, cl, "r", []int32{1, 2})
 	awaitState(t, adm, "all in sync", "r", func(p kadm.PartitionDetail) bool { return len(p.ISR) == 2 })
 	for _, topic := range []string{"alone", "r"} {
 		if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: []byte("v")}).FirstErr(); err != nil {
@@ -287,7 +304,7 @@ func TestServesWhileRecovering(t *testing.T) {
 	})
 	one, _, cl, adm := pair(t, fs)
 	for _, topic := range []string{"big", "small"} {
-		assign(t, cl, topic, 1)
+		assign(t, cl, topic, []int32{1})
 		if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: []byte("v")}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}

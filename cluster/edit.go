@@ -127,11 +127,17 @@ func (e *Edit) ReadConfig(topic string, values map[string]string, zxid int64, ve
 	}
 }
 
-// ReadState takes a state znode, without what no znode holds. A partition that
-// is not in the image is passed over.
-func (e *Edit) ReadState(tp kafka.TopicPartition, s EntryState, zxid int64) {
-	if p := e.im.Partition(tp); p != nil && p.Zxid < zxid {
-		e.setState(tp.Topic, &s, zxid)
+// ReadState takes a state znode, without what no znode holds, made at created and
+// last written at zxid. A partition that is not in the image is passed over.
+func (e *Edit) ReadState(tp kafka.TopicPartition, s EntryState, created, zxid int64) {
+	switch p := e.im.Partition(tp); {
+	case p == nil:
+	case p.Zxid < zxid:
+		e.setState(tp.Topic, &s, created, zxid)
+	case p.Created == 0: // a later entry came before this read, and did not say it
+		np := *p
+		np.Created = created
+		e.topic(tp.Topic).Partitions[tp.Partition] = &np
 	}
 }
 
@@ -262,7 +268,11 @@ func (e *Edit) applyStates(s *EntryStates, czxid int64) {
 	}
 	for i := range s.Partitions {
 		if p := e.im.topics[s.Topic].Partition(s.Partitions[i].Partition); p != nil && p.Zxid < czxid {
-			e.setState(s.Topic, &s.Partitions[i], czxid)
+			created := int64(0)
+			if !p.HasState && s.Partitions[i].ZnodeVersion == 0 { // what a hand makes anew is not younger
+				created = czxid
+			}
+			e.setState(s.Topic, &s.Partitions[i], created, czxid)
 		}
 	}
 }
@@ -343,9 +353,12 @@ func (e *Edit) setConfig(topic string, values map[string]string, zxid int64, ver
 	t.Config, t.ConfigZxid, t.ConfigVersion = values, zxid, version
 }
 
-func (e *Edit) setState(topic string, s *EntryState, zxid int64) {
+func (e *Edit) setState(topic string, s *EntryState, created, zxid int64) {
 	t := e.topic(topic)
 	np := *t.Partitions[s.Partition]
+	if np.Created == 0 {
+		np.Created = created
+	}
 	np.HasState, np.Leader, np.LeaderEpoch, np.ISR = true, s.Leader, s.LeaderEpoch, s.ISR
 	np.PartitionEpoch, np.ControllerEpoch = kafka.PartitionEpoch(s.ZnodeVersion), s.ControllerEpoch
 	np.Recovering, np.Offline, np.Zxid = s.Recovering, s.Offline, zxid

@@ -257,6 +257,9 @@ type Partition struct {
 	Offline []kafka.BrokerID
 	// Zxid is the mzxid of the state znode.
 	Zxid int64
+	// Created is the transaction that made the state znode, as far as it is known to
+	// have been the first of this partition; else 0. Before it no broker had a log.
+	Created int64
 }
 
 // UsableBy reports whether a broker may act on this state. One that was not planned

@@ -30,6 +30,7 @@ type wTopic struct {
 	configVersion int32
 	states        map[int32]EntryState
 	stateZxids    map[int32]int64
+	stateBorn     map[int32]int64
 }
 
 func newWorld(seed uint64) *world {
@@ -95,7 +96,7 @@ func (w *world) moveBroker(e *Entry) {
 
 func (w *world) create(e *Entry, name string) *wTopic {
 	t := &wTopic{zxid: w.zxid, configZxid: w.zxid, config: map[string]string{"made": fmt.Sprint(w.zxid)},
-		assign: map[int32][]kafka.BrokerID{0: {1}, 1: {2}}, states: map[int32]EntryState{}, stateZxids: map[int32]int64{}}
+		assign: map[int32][]kafka.BrokerID{0: {1}, 1: {2}}, states: map[int32]EntryState{}, stateZxids: map[int32]int64{}, stateBorn: map[int32]int64{}}
 	t.id[0], t.id[1], t.id[2] = 1, byte(w.zxid>>8), byte(w.zxid)
 	w.topics[name] = t
 	e.Topics = []EntryTopic{{Name: name, ID: TopicIDText(t.id), Change: Created, Assigned: true, Partitions: maps.Clone(t.assign),
@@ -117,6 +118,8 @@ func (w *world) writeState(e *Entry, name string, t *wTopic) {
 	s := EntryState{Partition: p, Leader: kafka.BrokerID(w.rng.IntN(3)), ISR: []kafka.BrokerID{1}, ControllerEpoch: 1}
 	if old, ok := t.states[p]; ok {
 		s.LeaderEpoch, s.ZnodeVersion = old.LeaderEpoch+1, old.ZnodeVersion+1
+	} else {
+		t.stateBorn[p] = w.zxid
 	}
 	t.states[p], t.stateZxids[p] = s, w.zxid
 	e.States = []EntryStates{{Topic: name, ID: TopicIDText(t.id), Partitions: []EntryState{s}}}
@@ -172,7 +175,7 @@ func (w *world) load() *Image {
 			between()
 			if x := w.topics[name]; x != nil {
 				if s, ok := x.states[p]; ok {
-					e.ReadState(kafka.TopicPartition{Topic: name, Partition: p}, s, x.stateZxids[p])
+					e.ReadState(kafka.TopicPartition{Topic: name, Partition: p}, s, x.stateBorn[p], x.stateZxids[p])
 				}
 			}
 		}
@@ -217,6 +220,11 @@ func TestLoadEqualsReadingOn(t *testing.T) {
 		for x := range loaded.Topics() {
 			if loaded.TopicByID(x.ID) != x {
 				t.Fatalf("seed %d: topic %s is not found by its id", seed, x.Name)
+			}
+			for i, p := range x.Partitions {
+				if q := read.Topic(x.Name).Partition(int32(i)); p != nil && p.Created != q.Created {
+					t.Fatalf("seed %d: %s-%d was made at %d; loaded, %d", seed, x.Name, i, q.Created, p.Created)
+				}
 			}
 		}
 	}

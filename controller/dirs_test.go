@@ -21,7 +21,10 @@ func TestReportsOfLogDirectories(t *testing.T) {
 		two := startNode(t, connect, 2)
 		one.await("both", func(im *cluster.Image) bool { return im.Alive(1) && im.Alive(2) })
 		one.create(cluster.NewTopic{Name: "t", Assignment: [][]kafka.BrokerID{{2, 1}, {2, 1}}})
-		id := one.meta.Current().Topic("t").ID
+		id := two.await("the topic with its leaders", func(im *cluster.Image) bool {
+			p, q := im.Partition(kafka.TopicPartition{Topic: "t"}), im.Partition(kafka.TopicPartition{Topic: "t", Partition: 1})
+			return p != nil && p.Leader == 2 && q != nil && q.Leader == 2
+		}).Topic("t").ID
 		report := func(data []byte) string {
 			t.Helper()
 			path, err := two.zk.Create(t.Context(), zkpaths.LogDirEventPath, data, session.PersistentSequential)

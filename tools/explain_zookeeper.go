@@ -155,7 +155,7 @@ func (r *zooReader) topics(names []string) error {
 			}
 			if s, derr := zkpaths.DecodeState(data); derr == nil {
 				r.edit.ReadState(tps[i], cluster.EntryState{Partition: tps[i].Partition, Leader: s.Leader, LeaderEpoch: s.LeaderEpoch, ISR: s.ISR,
-					ControllerEpoch: s.ControllerEpoch, Recovering: s.Recovering, ZnodeVersion: st.Version}, st.Mzxid)
+					ControllerEpoch: s.ControllerEpoch, Recovering: s.Recovering, ZnodeVersion: st.Version}, st.Czxid, st.Mzxid)
 			}
 		})
 		if err != nil {

@@ -153,7 +153,7 @@ func image() *cluster.Image {
 			leader = 2
 		}
 		for p := range int32(3) {
-			e.ReadState(kafka.TopicPartition{Topic: name, Partition: p}, cluster.EntryState{Partition: p, Leader: leader, LeaderEpoch: 7}, 7)
+			e.ReadState(kafka.TopicPartition{Topic: name, Partition: p}, cluster.EntryState{Partition: p, Leader: leader, LeaderEpoch: 7}, 7, 7)
 		}
 	}
 	im, _ := e.Publish()

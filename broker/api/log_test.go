@@ -30,7 +30,7 @@ func realBroker(t testing.TB) *broker {
 	})
 	m.SetRegistration(5, 5)
 	err = m.Become(kafka.TopicPartition{Topic: "a"}, replica.State{
-		TopicID: idA, Replicas: []kafka.BrokerID{1}, ISR: []kafka.BrokerID{1}, Leader: 1, Zxid: 7, MinISR: 1,
+		TopicID: idA, Replicas: []kafka.BrokerID{1}, ISR: []kafka.BrokerID{1}, Leader: 1, Zxid: 7, Created: 7, MinISR: 1,
 	}, log.DefaultOptions())
 	if err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func image(controller kafka.BrokerID, epoch kafka.LeaderEpoch, version int32) *c
 	e.ReadTopic(cluster.TopicRead{Name: "t", ID: topicID, Assignment: assign, Zxid: 20})
 	for p := range int32(10) {
 		e.ReadState(kafka.TopicPartition{Topic: "t", Partition: p},
-			cluster.EntryState{Partition: p, Leader: 1, LeaderEpoch: epoch, ISR: []kafka.BrokerID{1}, ZnodeVersion: version}, 30)
+			cluster.EntryState{Partition: p, Leader: 1, LeaderEpoch: epoch, ISR: []kafka.BrokerID{1}, ZnodeVersion: version}, 30, 30)
 	}
 	im, _ := e.Publish()
 	im, _ = im.Apply(im.Next, &cluster.Entry{Controller: controller, Epoch: 1, Begins: true}, 40)

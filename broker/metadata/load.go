@@ -301,7 +301,7 @@ func (l *loader) topics() error {
 		l.edit.ReadState(tps[i], cluster.EntryState{
 			Partition: tps[i].Partition, Leader: s.Leader, LeaderEpoch: s.LeaderEpoch, ISR: s.ISR,
 			ControllerEpoch: s.ControllerEpoch, Recovering: s.Recovering, ZnodeVersion: st.Version,
-		}, st.Mzxid)
+		}, st.Czxid, st.Mzxid)
 	})
 }
 

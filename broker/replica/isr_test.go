@@ -303,7 +303,7 @@ func TestAFollowerCopiesAndTruncatesWhatDiffers(t *testing.T) {
 	follower.self = 2
 	// Both led once, and each has records that the other has not.
 	become(t, leader, leading(0, self, 2))
-	become(t, follower, State{TopicID: kafka.TopicID{1}, Replicas: []kafka.BrokerID{1, 2}, ISR: []kafka.BrokerID{1, 2}, Leader: 1, LeaderEpoch: 0, Zxid: 200, MinISR: 1})
+	become(t, follower, State{TopicID: kafka.TopicID{1}, Replicas: []kafka.BrokerID{1, 2}, ISR: []kafka.BrokerID{1, 2}, Leader: 1, LeaderEpoch: 0, Zxid: 200, Created: 200, MinISR: 1})
 	produce(t, leader, 4)
 	f := &Following{TP: tp, TopicID: kafka.TopicID{1}, Leader: 1, Epoch: 0}
 	copyAll(t, leader, follower, f)

@@ -24,6 +24,9 @@ type State struct {
 	PartitionEpoch   kafka.PartitionEpoch
 	// Zxid is the transaction that wrote the state; see Manager.SetRegistration.
 	Zxid int64
+	// Created is the transaction that wrote the partition's first state, 0 if that is
+	// not known.
+	Created int64
 	// MinISR is the topic's min.insync.replicas.
 	MinISR int
 	// Assigned: a reassignment brought this replica here after the present

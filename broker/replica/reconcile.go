@@ -197,7 +197,7 @@ func (m *Manager) move(tp kafka.TopicPartition, im *cluster.Image) {
 	}
 	s := State{
 		TopicID: t.ID, Replicas: want.Replicas, Adding: want.Adding, Removing: want.Removing, ISR: want.ISR, Leader: want.Leader, LeaderEpoch: want.LeaderEpoch,
-		PartitionEpoch: want.PartitionEpoch, Zxid: want.Zxid, Assigned: m.assigned(t, want),
+		PartitionEpoch: want.PartitionEpoch, Zxid: want.Zxid, Created: want.Created, Assigned: m.assigned(t, want),
 	}
 	var o log.Options
 	s.MinISR, o = m.topicOptions(t.Config)

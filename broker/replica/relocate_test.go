@@ -61,7 +61,7 @@ func image() *cluster.Image {
 	e := cluster.NewEdit(cluster.Empty())
 	for i, name := range []string{"t", "later"} {
 		e.ReadTopic(cluster.TopicRead{Name: name, ID: kafka.TopicID{byte(i + 1)}, Zxid: 150, Assignment: map[int32]cluster.Assignment{0: {Replicas: []kafka.BrokerID{self}}}})
-		e.ReadState(kafka.TopicPartition{Topic: name}, cluster.EntryState{Leader: self, ISR: []kafka.BrokerID{self}}, 200)
+		e.ReadState(kafka.TopicPartition{Topic: name}, cluster.EntryState{Leader: self, ISR: []kafka.BrokerID{self}}, 200, 200)
 	}
 	im, _ := e.Publish()
 	return im
@@ -231,7 +231,7 @@ func TestMoveRules(t *testing.T) {
 	later := kafka.TopicPartition{Topic: "later"}
 	// The preferred directory is not the one with the fewest logs.
 	wantCode(t, m.MoveLog(later, here), protocol.ReplicaNotAvailable)
-	if err := m.Become(later, State{TopicID: kafka.TopicID{2}, Replicas: []kafka.BrokerID{self}, ISR: []kafka.BrokerID{self}, Leader: self, Zxid: 200, MinISR: 1}, log.DefaultOptions()); err != nil {
+	if err := m.Become(later, State{TopicID: kafka.TopicID{2}, Replicas: []kafka.BrokerID{self}, ISR: []kafka.BrokerID{self}, Leader: self, Zxid: 200, Created: 200, MinISR: 1}, log.DefaultOptions()); err != nil {
 		t.Fatal(err)
 	}
 	if dir := m.Log(later).Dir(); dir != here+"/later-0" {

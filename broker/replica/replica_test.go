@@ -60,9 +60,13 @@ func usedDirectory(t *testing.T, fs vfs.FS, dir string) {
 }
 
 func leading(epoch kafka.LeaderEpoch, isr ...kafka.BrokerID) State {
-	return State{
+	s := State{
 		TopicID: kafka.TopicID{1}, Replicas: isr, ISR: isr, Leader: self, LeaderEpoch: epoch, Zxid: 200, MinISR: 1,
 	}
+	if epoch == 0 {
+		s.Created = s.Zxid
+	}
+	return s
 }
 
 func become(t *testing.T, m *Manager, s State) {

@@ -72,7 +72,7 @@ func TestCensus(t *testing.T) {
 	}
 	state := func(leader kafka.BrokerID, replicas, isr, minISR int, zxid int64) State {
 		ids := []kafka.BrokerID{self, 2, 3}
-		return State{TopicID: kafka.TopicID{1}, Replicas: ids[:replicas], ISR: ids[:isr], Leader: leader, Zxid: zxid, MinISR: minISR}
+		return State{TopicID: kafka.TopicID{1}, Replicas: ids[:replicas], ISR: ids[:isr], Leader: leader, Zxid: zxid, Created: zxid, MinISR: minISR}
 	}
 	put(0, state(self, 3, 3, 2, 200))
 	put(1, state(self, 3, 2, 2, 200)) // under-replicated, at the minimum
