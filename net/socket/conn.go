@@ -27,7 +27,7 @@ type Conn struct {
 	ip       string // key of Server.perIP
 	ctx      context.Context
 	cancel   context.CancelFunc
-	active   atomic.Int64 // when the last request arrived, Unix nanoseconds
+	active   atomic.Int64 // when the last request arrived or reply was sent, Unix nanoseconds
 	since    time.Time    // when it was accepted
 	leaving  bool         // is being closed to make room; guarded by Server.mu
 
@@ -137,12 +137,14 @@ func (c *Conn) serve(body []byte) error {
 			}
 			var err error
 			if body, err = c.next(); err != nil {
+				c.flush(true) // the answers to what was good
 				return err
 			}
 		}
 		h, rest, err := protocol.ParseHeader(body)
 		body = nil
 		if err != nil {
+			c.flush(true)
 			return err
 		}
 		if !Overlaps(h.Key) && !c.drain() {

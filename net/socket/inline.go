@@ -141,6 +141,7 @@ func (c *Conn) serveReady() (body []byte, err error) {
 		}
 		h, rest, err := protocol.ParseHeader(body)
 		if err != nil {
+			c.flush(false)
 			return nil, err
 		}
 		if !Overlaps(h.Key) || !c.polled.Poller().Calm() {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestLargeAmongSmall: frames that are too large for the poller come between small
@@ -58,4 +59,39 @@ func TestWaitForMemory(t *testing.T) {
 		receive(t, c, 2)
 	}
 	waitFor(t, "the memory to be given back", func() bool { return s.Memory().Used == 0 })
+}
+
+// TestBadFrameFollowsReplies: what came before it, in one piece with it, is answered.
+func TestBadFrameFollowsReplies(t *testing.T) {
+	for name, bad := range map[string]string{"length": "\x00\x00\x00\x00", "header": "\x00\x00\x00\x05\x00\x03\x00\x01\x00"} {
+		t.Run(name, func(t *testing.T) {
+			c := dial(t, start(t, Options{}, echo))
+			for id := int32(1); id < 3; id++ { // the second time it is the poller's
+				send(t, c, request(produceKey, 3, id, ""))
+				receive(t, c, id)
+			}
+			send(t, c, request(produceKey, 3, 3, ""), request(produceKey, 3, 4, ""), []byte(bad))
+			receive(t, c, 3)
+			receive(t, c, 4)
+			closed(t, c)
+		})
+	}
+}
+
+// TestLongWaitIsNotIdle: who waited for an answer for longer than it may be idle has
+// the idle time to send what comes next, as a member of a group has that joined it.
+func TestLongWaitIsNotIdle(t *testing.T) {
+	p := newParker(t)
+	s := start(t, Options{MaxIdle: 400 * time.Millisecond}, p.serve)
+	c := dial(t, s)
+	for id := range int32(3) {
+		send(t, c, request(fetchKey, 4, id, ""))
+		p.await(id)
+		hold := time.NewTimer(time.Second)
+		<-hold.C
+		p.complete(id)
+		receive(t, c, id)
+		hold.Reset(200 * time.Millisecond)
+		<-hold.C
+	}
 }

@@ -66,6 +66,7 @@ func (c *Conn) served(r *Request) int8 {
 // sent notes that the batch is written.
 func (c *Conn) sent() {
 	now := time.Now()
+	c.active.Store(now.UnixNano()) // who waited long for this has time for the next one
 	for i := range c.batch {
 		if r := &c.batch[i]; r.kind == replyOut {
 			c.srv.stats.done(r.slot, now.Sub(r.arrived))
