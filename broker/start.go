@@ -266,8 +266,9 @@ func (b *Broker) buildReplicas() {
 func (b *Broker) buildMembership() {
 	b.control = controller.New(controller.Options{
 		BrokerID: b.id, Client: b.zk, Metadata: b.metadata, KeepTopics: !b.o.Config.Broker.DeleteTopics, Logger: b.logger,
-		Alarmed: func(id kafka.BrokerID) bool { return b.deaths.Alarmed(id) },
-		Unclean: func() bool { return b.config.Load().Controller.UncleanElection },
+		Alarmed:     func(id kafka.BrokerID) bool { return b.deaths.Alarmed(id) },
+		Unreachable: func(id kafka.BrokerID) bool { return b.deaths.Unreachable(id) },
+		Unclean:     func() bool { return b.config.Load().Controller.UncleanElection },
 		Rebalance: func() controller.Rebalance {
 			c := &b.config.Load().Controller
 			return controller.Rebalance{Enabled: c.AutoRebalance, Interval: c.ImbalanceCheckInterval, Percentage: c.ImbalancePercentage}

@@ -55,6 +55,9 @@ type Options struct {
 	// Rebalance is asked at each look for partitions that other than their first
 	// replicas lead. Default: they stay where they are.
 	Rebalance func() Rebalance
+	// Unreachable tells of a broker that is registered and that this one can't
+	// connect to: no leader is given back to it. Default: there is none.
+	Unreachable func(kafka.BrokerID) bool
 	// Ends asks replicas before an election that may lose records. Nil: none is held.
 	Ends Ends
 	// CrashedWait is how long members of an ISR are waited for while the others are
@@ -130,6 +133,9 @@ type reign struct {
 func New(o Options) *Controller {
 	if o.Unclean == nil {
 		o.Unclean = func() bool { return false }
+	}
+	if o.Unreachable == nil {
+		o.Unreachable = func(kafka.BrokerID) bool { return false }
 	}
 	if o.Alarmed == nil {
 		o.Alarmed = func(kafka.BrokerID) bool { return false }

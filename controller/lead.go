@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"barnabas/cluster"
@@ -116,13 +117,26 @@ func (c *Controller) rebalance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tps := c.planner().Imbalanced(c.meta.Current(), o.Percentage, func(t string) bool { return deleted[t] })
+	im := c.meta.Current()
+	all := c.planner().Imbalanced(im, o.Percentage, func(t string) bool { return deleted[t] })
+	tps := slices.DeleteFunc(slices.Clone(all), func(tp kafka.TopicPartition) bool { return c.unreachableFirst(im, tp) })
+	if len(tps) < len(all) { // they need not wait for a whole interval
+		r.rebalanceAt = time.Now().Add(min(o.Interval, firstRebalance))
+	}
 	if len(tps) == 0 {
 		return nil
 	}
 	c.log.Info("giving leaders back to first replicas", "partitions", len(tps))
 	_, err = c.elect(ctx, cluster.Reason{Code: "election-preferred", Args: map[string]string{"by": "auto.leader.rebalance.enable"}}, tps)
 	return err
+}
+
+// unreachableFirst reports whether a partition's first replica is on a broker that
+// can't be reached: behind a firewall that rejects connections to it, a broker
+// keeps its session and its place in the ISR, but nobody could use it as leader.
+func (c *Controller) unreachableFirst(im *cluster.Image, tp kafka.TopicPartition) bool {
+	p := im.Partition(tp)
+	return p != nil && len(p.Replicas) > 0 && p.Replicas[0] != c.opts.BrokerID && c.opts.Unreachable(p.Replicas[0])
 }
 
 // ControlledShutdown makes a broker ready to stop and tells what it still leads

@@ -173,6 +173,50 @@ func TestAutoRebalance(t *testing.T) {
 	})
 }
 
+// No leader goes back by itself to a broker that nobody can connect to, and it
+// does once somebody can.
+func TestAutoRebalanceNotOutOfReach(t *testing.T) {
+	zktest.Both(t, func(t *testing.T, connect string) {
+		var far atomic.Bool
+		var asked atomic.Int64
+		far.Store(true)
+		with := func(o *controller.Options) {
+			o.Rebalance = func() controller.Rebalance {
+				return controller.Rebalance{Enabled: true, Interval: time.Millisecond, Percentage: 10}
+			}
+			o.Unreachable = func(id kafka.BrokerID) bool {
+				asked.Add(1)
+				return far.Load() && id == 2
+			}
+		}
+		one := startNode(t, connect, 1, with)
+		one.awaitReign()
+		two := startNode(t, connect, 2, with)
+		one.await("both", func(im *cluster.Image) bool { return im.Alive(1) && im.Alive(2) })
+		one.create(cluster.NewTopic{Name: "t", Assignment: [][]kafka.BrokerID{{2, 1}, {1, 2}}})
+		two.await("the topic", led("t", 2))
+		two.stop()
+		one.await("the move", leads(t0, 1))
+		startNode(t, connect, 2, with)
+		one.await("the return", func(im *cluster.Image) bool { return im.Alive(2) })
+		one.alter(1, 2)
+		one.await("the larger ISR", func(im *cluster.Image) bool { return len(im.Partition(t0).ISR) == 2 })
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		deadline := time.Now().Add(20 * time.Second)
+		for want := asked.Load() + 2; asked.Load() < want; <-tick.C {
+			if time.Now().After(deadline) {
+				t.Fatal("nobody asks who is in reach")
+			}
+		}
+		if p := one.meta.Current().Partition(t0); p.Leader != 1 {
+			t.Fatalf("given back: %+v", p)
+		}
+		far.Store(false)
+		one.await("the move back", leads(t0, 2))
+	})
+}
+
 // logEnds answers for brokers; those without an answer hang.
 type logEnds struct {
 	mu   sync.Mutex

@@ -97,6 +97,19 @@ func (w *Watch) Alarmed(id kafka.BrokerID) bool {
 	return w.d.Alarmed(time.Now(), id, w.o.Hold)
 }
 
+// Unreachable reports whether a registered broker that is watched has no
+// connection from here now. One that isn't watched is taken to be in reach.
+func (w *Watch) Unreachable(id kafka.BrokerID) bool {
+	b := w.o.Image().Broker(id)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.running || b == nil || !w.d.Watches(id, b.Epoch) {
+		return false
+	}
+	l, ok := w.links[id]
+	return !ok || l.epoch != b.Epoch
+}
+
 // Confirm answers another observer: whether this one saw the process of a
 // registration die. It waits a moment if that is not clear yet.
 func (w *Watch) Confirm(ctx context.Context, id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
