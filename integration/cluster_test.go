@@ -37,7 +37,7 @@ func newCluster(t *testing.T, n int, lines ...string) []*broker {
 // ISR.
 func awaitInSync(t *testing.T, b *broker, topic string, members int) {
 	t.Helper()
-	admin := kadm.NewClient(b.client())
+	admin := kadm.NewClient(b.client(kgo.MetadataMinAge(20 * time.Millisecond))) // else each answer is kept for 5 s
 	eventually(t, 60*time.Second, fmt.Sprintf("%d in-sync replicas of %s", members, topic), func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
@@ -55,7 +55,7 @@ func awaitInSync(t *testing.T, b *broker, topic string, members int) {
 }
 
 // replicated makes a topic with three replicas of each partition and writes to it.
-func replicated(t *testing.T, brokers []*broker, topic string, partitions int32) *load {
+func replicated(t *testing.T, brokers []*broker, topic string, partitions int32, opts ...kgo.Opt) *load {
 	t.Helper()
 	admin := kadm.NewClient(brokers[0].client())
 	eventually(t, 30*time.Second, "the topic is made", func() error { // all brokers must be known by then
@@ -67,7 +67,7 @@ func replicated(t *testing.T, brokers []*broker, topic string, partitions int32)
 	for _, b := range brokers {
 		seeds = append(seeds, b.addr)
 	}
-	return startLoad(brokers[0], topic, 8, kgo.SeedBrokers(seeds...))
+	return startLoad(brokers[0], topic, 8, append(opts, kgo.SeedBrokers(seeds...))...)
 }
 
 // TestClusterUnderKills kills each of three brokers in turn while idempotent

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -81,10 +82,11 @@ func freeAddr(t testing.TB) string {
 // same over restarts.
 type broker struct {
 	t     testing.TB
-	addr  string // of its only listener, as clients know it
-	zk    string // connect string, with chroot
-	dir   string // holds data/, server.properties and output
-	props string // path of server.properties
+	addr  string   // of its only listener, as clients know it
+	zk    string   // connect string, with chroot
+	dir   string   // holds data/, server.properties and output
+	props string   // path of server.properties
+	under []string // a command that runs it, such as one that enters a namespace
 	proc  *testproc.Process
 }
 
@@ -133,7 +135,8 @@ func prepareBroker(t testing.TB, connect string, lines ...string) *broker {
 // start runs the process and does not wait for it to be ready.
 func (b *broker) start() {
 	b.t.Helper()
-	cmd := exec.Command(binary, "server", b.props)
+	args := append(slices.Clone(b.under), binary, "server", b.props)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = b.dir
 	p, err := testproc.Start(cmd, filepath.Join(b.dir, "output"))
 	if err != nil {

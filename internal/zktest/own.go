@@ -31,6 +31,23 @@ func NewOwn(t testing.TB) *Own {
 	return o
 }
 
+// NewOwnAt is NewOwn on an address that the caller has made, by the command
+// under, such as one that enters a network namespace.
+func NewOwnAt(t testing.TB, addr string, under ...string) *Own {
+	t.Helper()
+	java, err := findJava()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := launchAt(java, t.TempDir(), addr, under...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &Own{t: t, java: java, r: r}
+	t.Cleanup(func() { o.r.proc.Kill() })
+	return o
+}
+
 // Addr is its address, without chroot.
 func (o *Own) Addr() string { return o.r.addr }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,9 +37,10 @@ func Real(t testing.TB) string {
 }
 
 type realServer struct {
-	addr string
-	dir  string
-	proc *testproc.Process
+	addr  string
+	dir   string
+	under []string // a command that runs Java, if any
+	proc  *testproc.Process
 }
 
 // findJava gives Java's path, and an error that helps if it or ZooKeeper is
@@ -81,11 +83,19 @@ func launch(java, dir string) (*realServer, error) {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	_, port, _ := net.SplitHostPort(addr)
-	r := &realServer{addr: addr, dir: dir}
+	return launchAt(java, dir, addr)
+}
+
+// launchAt starts a server on an address, by the command under if there is one.
+func launchAt(java, dir, addr string, under ...string) (*realServer, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	r := &realServer{addr: addr, dir: dir, under: under}
 	lines := []string{
 		"tickTime=200", "minSessionTimeout=400", "maxSessionTimeout=60000",
-		"dataDir=" + filepath.Join(dir, "data"), "clientPort=" + port, "clientPortAddress=127.0.0.1",
+		"dataDir=" + filepath.Join(dir, "data"), "clientPort=" + port, "clientPortAddress=" + host,
 		"admin.enableServer=false", "4lw.commands.whitelist=*", "maxClientCnxns=0",
 	}
 	if err := os.WriteFile(filepath.Join(dir, "zoo.cfg"), []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
@@ -96,10 +106,11 @@ func launch(java, dir string) (*realServer, error) {
 
 // run starts the process on what is in dir, and waits until it serves.
 func (r *realServer) run(java string) error {
-	cmd := exec.Command(java, "-Xmx256m", "-XX:TieredStopAtLevel=1",
+	args := slices.Concat(r.under, []string{java, "-Xmx256m", "-XX:TieredStopAtLevel=1",
 		"-Dzookeeper.forceSync=no", "-Dzookeeper.preAllocSize=1024",
-		"-cp", zookeeperJar+string(os.PathListSeparator)+loggerJar,
-		"org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(r.dir, "zoo.cfg"))
+		"-cp", zookeeperJar + string(os.PathListSeparator) + loggerJar,
+		"org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(r.dir, "zoo.cfg")})
+	cmd := exec.Command(args[0], args[1:]...)
 	p, err := testproc.Start(cmd, filepath.Join(r.dir, "log"))
 	if err != nil {
 		return err
