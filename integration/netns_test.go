@@ -34,7 +34,7 @@ func inNetwork(t *testing.T, limit time.Duration) bool {
 		enter = append(enter, "--user", "--map-root-user")
 	}
 	if r := run(t, "", "unshare", append(enter, "true")...); r.err != nil {
-		t.Skipf("no namespaces here, neither as root nor as a user: unshare: %v: %s", r.err, r.stderr)
+		t.Fatalf("this needs network namespaces: run it as root, or allow them to users (kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0): unshare: %v: %s", r.err, r.stderr)
 	}
 	cmd := exec.Command("unshare", append(enter, os.Args[0], "-test.v", "-test.run=^"+t.Name()+"$", "-test.timeout="+limit.String())...)
 	cmd.Env = append(os.Environ(), insideNetwork+"=1", "BARNABAS_BINARY="+binary)
