@@ -64,8 +64,8 @@ func DecodeControllerEpoch(data []byte) (kafka.ControllerEpoch, error) {
 		return 0, dataErrorf("controller epoch", "%q is not a number", clip(data))
 	}
 	n, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 31)
-	if err != nil {
-		return 0, dataErrorf("controller epoch", "%q is not a number", data)
+	if err != nil || n > MaxEpoch {
+		return 0, dataErrorf("controller epoch", "%q is not a number up to %d", data, MaxEpoch)
 	}
 	return kafka.ControllerEpoch(n), nil
 }

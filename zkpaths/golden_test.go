@@ -139,13 +139,20 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	for path, data := range map[string]string{
-		BrokerPath(1):             `{"version":5,"endpoints":["PLAINTEXT://h:99999999"]}`,
-		BrokerPath(2):             `{"version":5,"endpoints":["X://h:1"],"listener_security_protocol_map":{"Y":"SSL"}}`,
-		TopicPath("a"):            `{"version":3,"partitions":{"2000000000":[1]}}`,
-		TopicPath("b"):            `{"version":3,"partitions":{"-1":[1]}}`,
-		TopicPath("c"):            `{"version":3,"partitions":{"0":[1]},"topic_id":"short"}`,
-		ControllerPath:            `{"version":2,"timestamp":"1"}`,
-		ConfigPath("topics", "t"): `{"version":2,"config":{}}`,
+		BrokerPath(1):       `{"version":5,"endpoints":["PLAINTEXT://h:99999999"]}`,
+		BrokerPath(2):       `{"version":5,"endpoints":["X://h:1"],"listener_security_protocol_map":{"Y":"SSL"}}`,
+		TopicPath("a"):      `{"version":3,"partitions":{"2000000000":[1]}}`,
+		TopicPath("b"):      `{"version":3,"partitions":{"-1":[1]}}`,
+		TopicPath("c"):      `{"version":3,"partitions":{"0":[1]},"topic_id":"short"}`,
+		TopicPath("d"):      `{"version":3,"partitions":{"0":[1,2,1]}}`,
+		TopicPath("e"):      `{"version":3,"partitions":{"0":[1,-2]}}`,
+		TopicPath("f"):      `{"version":3,"partitions":{"0":[1]},"adding_replicas":{"0":[4,4]}}`,
+		ControllerPath:      `{"version":2,"timestamp":"1"}`,
+		ControllerEpochPath: `2147483647`,
+		StatePath(kafka.TopicPartition{Topic: "a"}): `{"controller_epoch":5,"leader":1,"version":1,"leader_epoch":2147483647,"isr":[1]}`,
+		StatePath(kafka.TopicPartition{Topic: "b"}): `{"controller_epoch":5,"leader":1,"version":1,"leader_epoch":3,"isr":[1,2,1]}`,
+		StatePath(kafka.TopicPartition{Topic: "c"}): `{"controller_epoch":5,"leader":1,"version":1,"leader_epoch":3,"isr":[1,-1]}`,
+		ConfigPath("topics", "t"):                   `{"version":2,"config":{}}`,
 	} {
 		if _, _, err := again(path, []byte(data)); err == nil {
 			t.Errorf("%s took %s", path, data)

@@ -2,6 +2,7 @@ package zkpaths
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,14 +100,27 @@ func DecodeAssignment(data []byte) (*Assignment, error) {
 		a.ID = id
 	}
 	for _, m := range []map[int32][]kafka.BrokerID{a.Partitions, a.Adding, a.Removing} {
-		for p := range m {
+		for p, ids := range m {
 			if p < 0 || p >= MaxPartitions {
 				return nil, dataErrorf(what, "partition %d", p)
+			}
+			if !brokers(ids) {
+				return nil, dataErrorf(what, "partition %d has brokers that can't be, or one twice", p)
 			}
 		}
 	}
 	return a, nil
 }
+
+// brokers reports whether ids name brokers, each once.
+func brokers(ids []kafka.BrokerID) bool {
+	sorted := slices.Sorted(slices.Values(ids))
+	return len(sorted) == 0 || sorted[0] >= 0 && len(slices.Compact(sorted)) == len(ids)
+}
+
+// MaxEpoch bounds the epochs that are believed: nobody counts that far, and what a
+// hand has written above could not be raised for long.
+const MaxEpoch = 1 << 30
 
 // StatePath is the znode of a partition's state; its version is the partition
 // epoch.
@@ -170,8 +184,8 @@ func DecodeState(data []byte) (State, error) {
 	if v.Leader == nil || v.LeaderEpoch == nil || v.ISR == nil {
 		return State{}, dataErrorf(what, "no leader, leader_epoch or isr in %q", clip(data))
 	}
-	if *v.LeaderEpoch < 0 || *v.Leader < kafka.NoBroker || v.Recovery < 0 || v.Recovery > 1 {
-		return State{}, dataErrorf(what, "leader %d, leader_epoch %d, leader_recovery_state %d", *v.Leader, *v.LeaderEpoch, v.Recovery)
+	if *v.LeaderEpoch < 0 || *v.LeaderEpoch > MaxEpoch || !brokers(v.ISR) || *v.Leader < kafka.NoBroker || v.Recovery < 0 || v.Recovery > 1 {
+		return State{}, dataErrorf(what, "leader %d, leader_epoch %d, leader_recovery_state %d, isr of %d", *v.Leader, *v.LeaderEpoch, v.Recovery, len(v.ISR))
 	}
 	return State{*v.Leader, *v.LeaderEpoch, v.ControllerEpoch, v.ISR, v.Recovery == 1}, nil
 }

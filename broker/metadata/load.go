@@ -189,18 +189,18 @@ func (l *loader) cluster() error {
 	}
 	id, epoch := kafka.NoBroker, kafka.ControllerEpoch(0)
 	if data, _, err = l.r.zk.Get(l.ctx, zkpaths.ControllerEpochPath); err == nil {
-		if epoch, err = zkpaths.DecodeControllerEpoch(data); err != nil {
-			return err
+		if epoch, err = zkpaths.DecodeControllerEpoch(data); err != nil { // the log will tell
+			l.r.log.Warn("the controller's epoch can't be read and is passed over", "path", zkpaths.ControllerEpochPath, "err", err)
 		}
 	} else if !errors.Is(err, session.ErrNoNode) {
 		return err
 	}
 	if data, _, err = l.r.zk.Get(l.ctx, zkpaths.ControllerPath); err == nil {
 		c, derr := zkpaths.DecodeController(data)
-		if derr != nil {
-			return derr
+		if id = c.BrokerID; derr != nil {
+			id = kafka.NoBroker
+			l.r.log.Warn("who the controller is can't be read and is passed over", "path", zkpaths.ControllerPath, "err", derr)
 		}
-		id = c.BrokerID
 	} else if !errors.Is(err, session.ErrNoNode) {
 		return err
 	}

@@ -164,3 +164,28 @@ func TestReloads(t *testing.T) {
 		l.await("reading on in the new log", func(im *cluster.Image) bool { return im.Alive(7) && im.Next == 1 })
 	})
 }
+
+// A broker loads although a hand has overwritten what names the controller: the
+// log will tell who it is.
+func TestLoadsBesideGarbage(t *testing.T) {
+	zktest.Both(t, func(t *testing.T, connect string) {
+		l := open(t, connect, 50*time.Millisecond)
+		for _, p := range []string{zkpaths.ControllerPath, zkpaths.ControllerEpochPath} {
+			if _, err := l.zk.Create(t.Context(), p, []byte("{nonsense"), session.Persistent); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again := New(Options{Client: l.zk, Interval: 50 * time.Millisecond})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() { again.Run(ctx) })
+		select {
+		case <-again.Loaded():
+			cancel()
+		case <-ctx.Done():
+			t.Error("not loaded")
+		}
+	})
+}
