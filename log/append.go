@@ -100,11 +100,14 @@ func (l *Log) lockForAppend() error {
 	for l.changing {
 		l.changed.Wait()
 	}
-	if err := l.usableLocked(); err != nil {
-		l.mu.Unlock()
-		return err
+	err := l.usableLocked()
+	if err == nil && l.idUnsynced {
+		err = l.syncIDLocked()
 	}
-	return nil
+	if err != nil {
+		l.mu.Unlock()
+	}
+	return err
 }
 
 func (l *Log) flushDueLocked() bool {
@@ -359,7 +362,8 @@ func (l *Log) noteEpochLocked(h *batch.Header) error {
 	if latest, ok := l.epochs.latest(); ok && kafka.LeaderEpoch(h.LeaderEpoch) <= latest.Epoch {
 		return nil
 	}
-	return l.failIf(l.epochs.assign(kafka.LeaderEpoch(h.LeaderEpoch), h.BaseOffset))
+	l.epochs.assign(kafka.LeaderEpoch(h.LeaderEpoch), h.BaseOffset)
+	return nil
 }
 
 // accountLocked brings everything that follows from written batches up to date.

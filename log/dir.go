@@ -46,6 +46,7 @@ type logDir struct {
 	unsynced atomic.Int64
 	wake     chan struct{}
 	room     room
+	births   births
 	// clock is the watchdog's, in ticks; making and storing are what else it
 	// watches: new and deleted logs, and checkpoints. down is closed when the
 	// directory goes offline.
@@ -176,6 +177,12 @@ func (d *logDir) save(m *Manager, file string, offset func(*Log) (int64, bool)) 
 		return nil
 	}
 	d.storing.start(&d.clock)
+	if file == checkpoint.RecoveryPointFile { // what it names and is not there is missing
+		if err := d.births.sync(m.o.FS, d.path); err != nil {
+			d.storing.stop()
+			return d.fail(m, err)
+		}
+	}
 	err := checkpoint.WriteOffsets(m.o.FS, path.Join(d.path, file), offsets)
 	d.storing.stop()
 	if vfs.NoSpace(err) {

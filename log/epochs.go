@@ -10,15 +10,16 @@ import (
 
 // epochCache remembers where each leader epoch begins
 // (storage.internals.epoch.LeaderEpochFileCache). Invariant: epochs and start
-// offsets strictly increase. It is guarded by Log.mu; every change is written to
-// the leader-epoch-checkpoint before it returns, unless the disk is full: then
-// with the next change, or at the end. What the file lacks, a recovery finds in
-// the batches.
+// offsets strictly increase. It is guarded by Log.mu. What is taken away is
+// written to the leader-epoch-checkpoint at once, unless the disk is full; what is
+// added with the next flush, before the recovery point moves: until then a
+// recovery finds it in the batches, and a leadership over some thousand
+// partitions begins without a sync for each.
 type epochCache struct {
 	fs      vfs.FS
 	file    string
 	entries []checkpoint.Epoch
-	unsaved bool
+	unsaved bool // the file differs
 }
 
 func (c *epochCache) save() error {
@@ -30,12 +31,14 @@ func (c *epochCache) save() error {
 	return err
 }
 
-// saveAgain writes what found no room before; it fails if there is still none.
+// saveAgain writes what the file lacks; it fails if there is no room for it.
 func (c *epochCache) saveAgain() error {
 	if !c.unsaved {
 		return nil
 	}
-	return checkpoint.WriteEpochs(c.fs, c.file, c.entries)
+	err := checkpoint.WriteEpochs(c.fs, c.file, c.entries)
+	c.unsaved = err != nil
+	return err
 }
 
 // latest returns the last entry.
@@ -64,24 +67,29 @@ func (c *epochCache) note(e kafka.LeaderEpoch, start int64) bool {
 }
 
 // assign notes that e begins at start.
-func (c *epochCache) assign(e kafka.LeaderEpoch, start int64) error {
-	if !c.note(e, start) {
+func (c *epochCache) assign(e kafka.LeaderEpoch, start int64) {
+	if c.note(e, start) {
+		c.unsaved = true
+	}
+}
+
+// truncateFromEnd removes the entries that start at or after end.
+func (c *epochCache) truncateFromEnd(end int64) error {
+	if !c.dropFrom(end) {
 		return nil
 	}
 	return c.save()
 }
 
-// truncateFromEnd removes the entries that start at or after end.
-func (c *epochCache) truncateFromEnd(end int64) error {
+// dropFrom is truncateFromEnd without writing; it tells whether anything changed.
+func (c *epochCache) dropFrom(end int64) bool {
 	keep := len(c.entries)
 	for keep > 0 && c.entries[keep-1].StartOffset >= end {
 		keep--
 	}
-	if keep == len(c.entries) {
-		return nil
-	}
+	dropped := keep < len(c.entries)
 	c.entries = c.entries[:keep]
-	return c.save()
+	return dropped
 }
 
 // truncateFromStart joins the entries that start at or before start into one
@@ -145,7 +153,8 @@ func (l *Log) AssignEpoch(e kafka.LeaderEpoch, start int64) error {
 	if err := l.usableLocked(); err != nil {
 		return err
 	}
-	return l.failIf(l.epochs.assign(e, start))
+	l.epochs.assign(e, start)
+	return nil
 }
 
 // LatestEpoch returns the last leader epoch, if any.

@@ -55,7 +55,14 @@ func (l *Log) flushTo(offset int64) error {
 // flush is Flush with maint held.
 func (l *Log) flush() error {
 	l.mu.Lock()
-	if err := l.usableLocked(); err != nil {
+	err := l.usableLocked()
+	if err == nil && l.idUnsynced {
+		err = l.syncIDLocked()
+	}
+	if err == nil {
+		err = l.saveEpochsLocked()
+	}
+	if err != nil {
 		l.mu.Unlock()
 		return err
 	}
@@ -86,6 +93,17 @@ func (l *Log) flush() error {
 	return nil
 }
 
+// saveEpochsLocked writes the leader epochs that the flush covers. On a full disk
+// they wait for the next one.
+func (l *Log) saveEpochsLocked() error {
+	l.writing.start(l.o.clock)
+	defer l.writing.stop()
+	if err := l.epochs.saveAgain(); !vfs.NoSpace(err) {
+		return l.failIf(err)
+	}
+	return nil
+}
+
 // syncFiles syncs segments, all of them but the last complete, and the names. On
 // a full disk the indexes of complete ones may not find room: ErrNoRoom.
 func (l *Log) syncFiles(segments []*segment, names bool) error {
@@ -106,7 +124,10 @@ func (l *Log) syncFiles(segments []*segment, names bool) error {
 		return nil
 	}
 	l.syncing.start(l.o.clock)
-	return l.failIf(l.o.FS.SyncDir(l.o.Dir))
+	if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
+		return l.failIf(err)
+	}
+	return l.failIf(l.o.births.sync(l.o.FS, path.Dir(l.o.Dir)))
 }
 
 // sealSegment syncs a complete segment and the snapshot at its end.

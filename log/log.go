@@ -63,10 +63,12 @@ type Log struct {
 	closed   bool
 	// cuts counts truncations.
 	cuts int64
-	// namesUnsynced: the directory has names that are not durable.
-	namesUnsynced bool
-	unflushed     int64     // records since the last flush
-	flushed       time.Time // when it was
+	// namesUnsynced: the directory has names that are not durable. idUnsynced: nor
+	// is the topic id, which must be before the first record; only where there is
+	// none.
+	namesUnsynced, idUnsynced bool
+	unflushed                 int64     // records since the last flush
+	flushed                   time.Time // when it was
 }
 
 // failure is why a directory is offline.
@@ -265,6 +267,31 @@ func (l *Log) SetTopicID(id kafka.TopicID) error {
 		return l.failUnlessFull(err)
 	}
 	l.topicID.Store(&id)
+	l.idUnsynced = true
+	if l.end.Load() > l.start.Load() { // made by a version of Kafka that knew no ids
+		return l.syncIDLocked()
+	}
+	return nil
+}
+
+// syncIDLocked makes the topic id durable. A log that takes records without it
+// could be taken, after a crash of the machine, for that of a later topic of the
+// same name.
+func (l *Log) syncIDLocked() error {
+	l.writing.start(l.o.clock)
+	defer l.writing.stop()
+	f, err := l.o.FS.OpenReadWrite(path.Join(l.o.Dir, checkpoint.PartitionMetadataFile))
+	if err != nil {
+		return l.failUnlessFull(err)
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return l.failUnlessFull(fmt.Errorf("%w: %w", vfs.ErrSync, err))
+	}
+	if err := errors.Join(f.Close(), l.o.FS.SyncDir(l.o.Dir)); err != nil {
+		return l.failUnlessFull(err)
+	}
+	l.idUnsynced = false
 	return nil
 }
 
@@ -300,6 +327,9 @@ func (o OpenOptions) withDefaults() OpenOptions {
 	}
 	if o.offline == nil {
 		o.offline = &failure{}
+	}
+	if o.births == nil {
+		o.births = &births{}
 	}
 	return o
 }

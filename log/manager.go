@@ -323,6 +323,7 @@ func (m *Manager) openOptions(d *logDir, tp kafka.TopicPartition) OpenOptions {
 		room:              &d.room,
 		clock:             &d.clock,
 		offline:           d.failure,
+		births:            &d.births,
 	}
 }
 

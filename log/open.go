@@ -70,7 +70,8 @@ func (l *Log) load() error {
 	return l.settleOffsets(ld)
 }
 
-// makeDir makes the directory, durably, if there is none.
+// makeDir makes the directory if there is none. Its name becomes durable with the
+// first flush: before that there is nothing in it that anybody may rely on.
 func (l *Log) makeDir() error {
 	if ok, err := exists(l.o.FS, l.o.Dir); err != nil || ok {
 		return err
@@ -78,7 +79,8 @@ func (l *Log) makeDir() error {
 	if err := l.o.FS.MkdirAll(l.o.Dir); err != nil {
 		return err
 	}
-	return l.o.FS.SyncDir(path.Dir(l.o.Dir))
+	l.o.births.note()
+	return nil
 }
 
 // settleFiles finishes or undoes what deletion, compaction and splitting left
@@ -202,8 +204,8 @@ func (l *Log) loadSmallFiles(ld *loading) error {
 	case err == nil:
 		l.topicID.Store(&id)
 	case errors.Is(err, checkpoint.ErrCorrupt):
-		// Written before the first append and synced: a torn one has no records
-		// behind it, and the controller's answer is written again.
+		// Synced before the first append: a torn one has no records behind it, and
+		// the controller's answer is written again.
 		l.logger.Warn("partition.metadata unreadable", "err", err)
 		if err := l.o.FS.Remove(path.Join(l.o.Dir, checkpoint.PartitionMetadataFile)); err != nil {
 			return err
@@ -302,6 +304,7 @@ func (l *Log) settleOffsets(ld *loading) error {
 	}
 	// What a killed process named, nobody may have synced.
 	l.namesUnsynced = !ld.clean
+	l.idUnsynced = !ld.clean && l.end.Load() <= start && !l.TopicID().IsZero()
 	if len(l.segments) == 0 {
 		s, err := openSegment(l.o.FS, l.o.Dir, start, l.opts.Load(), l.o.files)
 		if err != nil {
@@ -326,8 +329,8 @@ func (l *Log) settleOffsets(ld *loading) error {
 	l.sumSizes()
 	l.flushed = time.Now()
 	l.preallocateAll(l.active())
-	if err := l.epochs.truncateFromEnd(l.end.Load()); err != nil {
-		return err
+	if l.epochs.dropFrom(l.end.Load()) { // once more at the next start, if not saved before
+		l.epochs.unsaved = true
 	}
 	return l.epochs.truncateFromStart(start)
 }

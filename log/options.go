@@ -167,6 +167,7 @@ type OpenOptions struct {
 	// expiration is ProducerIDExpiration of all logs of a manager, in nanoseconds,
 	// which may change; nil: the log's own.
 	expiration *atomic.Int64
-	// offline is shared by the logs of one directory; nil: the log's own.
+	// offline and births are shared by the logs of one directory; nil: the log's own.
 	offline *failure
+	births  *births
 }

@@ -328,10 +328,9 @@ func (l *Log) completeEpochs(ld *loading) error {
 		ld.rebuildEpochs = ok && h.LeaderEpoch >= 0 && (!known || kafka.LeaderEpoch(h.LeaderEpoch) > latest.Epoch)
 	}
 	if !ld.rebuildEpochs {
-		if ld.clean || before == 0 {
-			return nil
-		}
-		return l.epochs.save()
+		// What a killed process wrote, or a scan found, is saved with the next flush.
+		l.epochs.unsaved = !ld.clean && before > 0
+		return nil
 	}
 	l.epochs.entries = nil
 	for _, s := range l.segments {
@@ -351,10 +350,8 @@ func (l *Log) completeEpochs(ld *loading) error {
 			}
 		}
 	}
-	if len(l.epochs.entries) == 0 && before == 0 {
-		return nil
-	}
-	return l.epochs.save()
+	l.epochs.unsaved = len(l.epochs.entries) > 0 || before > 0
+	return nil
 }
 
 // lastBatch returns the header of the last batch, if the active segment has one.

@@ -10,6 +10,20 @@ import (
 // moment leaves the old content or the new: it writes name+".tmp", syncs it,
 // renames it over name and syncs the directory.
 func WriteFileAtomic(fs FS, name string, data []byte) error {
+	if err := replace(fs, name, data, File.Sync); err != nil {
+		return err
+	}
+	return fs.SyncDir(path.Dir(name))
+}
+
+// ReplaceFile is WriteFileAtomic without the syncs: a process that is killed leaves
+// the old file or the new one, a machine that crashes may leave neither, until the
+// caller has synced the file and its directory.
+func ReplaceFile(fs FS, name string, data []byte) error {
+	return replace(fs, name, data, func(File) error { return nil })
+}
+
+func replace(fs FS, name string, data []byte, sync func(File) error) error {
 	tmp := name + ".tmp"
 	f, err := fs.Create(tmp)
 	if err != nil {
@@ -19,17 +33,14 @@ func WriteFileAtomic(fs FS, name string, data []byte) error {
 		f.Close()
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if err := sync(f); err != nil {
 		f.Close()
 		return err
 	}
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := fs.Rename(tmp, name); err != nil {
-		return err
-	}
-	return fs.SyncDir(path.Dir(name))
+	return fs.Rename(tmp, name)
 }
 
 // ReadFile returns the content of name. A file longer than max bytes is an

@@ -124,6 +124,7 @@ func TestFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	syncFile(t, m, "p") // which WritePartitionMetadata leaves to its caller
 	m = m.CrashClone(0)
 	check := func(got, want any, err error) {
 		t.Helper()
@@ -236,4 +237,15 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%+v from %x", p, b)
 		}
 	})
+}
+
+func syncFile(t *testing.T, fs vfs.FS, name string) {
+	t.Helper()
+	f, err := fs.OpenReadWrite(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Sync(), f.Close(), fs.SyncDir(".")); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -37,9 +37,10 @@ func DecodePartitionMetadata(name string, data []byte) (kafka.TopicID, error) {
 	return id, nil
 }
 
-// WritePartitionMetadata replaces a partition.metadata.
+// WritePartitionMetadata replaces a partition.metadata. The caller syncs it and its
+// directory before the log takes its first record.
 func WritePartitionMetadata(fs vfs.FS, name string, id kafka.TopicID) error {
-	return vfs.WriteFileAtomic(fs, name, EncodePartitionMetadata(id))
+	return vfs.ReplaceFile(fs, name, EncodePartitionMetadata(id))
 }
 
 // EncodePartitionMetadata returns the 43 bytes of a partition.metadata.
