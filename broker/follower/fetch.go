@@ -188,7 +188,7 @@ func (l *loop) answer(ctx context.Context, body []byte) error {
 		if err != nil {
 			return err
 		}
-		if !more {
+		if !more || l.abandoned.Load() {
 			break
 		}
 		if p := l.byID[partKey{got.TopicID, got.Partition}]; p != nil && p.inSession {
@@ -223,6 +223,7 @@ func (l *loop) refused(code protocol.Error) error {
 // take stores what was fetched of one partition.
 func (l *loop) take(p *part, got *protocol.Fetched) {
 	var err error
+	l.busy.Store(&p.what.TP)
 	switch {
 	case got.Err == protocol.OffsetOutOfRange:
 		l.leaveSession(p)
@@ -236,6 +237,7 @@ func (l *loop) take(p *part, got *protocol.Fetched) {
 		l.countThrottled(p, got)
 		err = l.f.o.Replicas.AppendFetched(&p.what, got.Records, got.HighWatermark, got.LogStartOffset)
 	}
+	l.busy.Store(nil)
 	if err != nil {
 		l.rest(p, err)
 		return

@@ -143,6 +143,9 @@ func (f *Follower) followLocked(what replica.Following, on bool) {
 		if old.by != nil {
 			old.by.putLocked(what, false, false)
 			delete(f.told, what.TP)
+			if at := old.by.busy.Load(); at != nil && *at == what.TP {
+				f.abandonLocked(old.by)
+			}
 		}
 		return
 	}
@@ -158,6 +161,22 @@ func (f *Follower) followLocked(what replica.Following, on bool) {
 	}
 	l.putLocked(what, true, old.what != what)
 	f.told[what.TP] = told{what, l}
+}
+
+// abandonLocked gives a loop's partitions to another one: it waits for the log of a
+// partition that is not to be copied any more, maybe since its disk does not answer,
+// and then without an end. If it goes on all the same, the log refuses what the other
+// loop was sent before.
+func (f *Follower) abandonLocked(l *loop) {
+	l.abandoned.Store(true)
+	if f.loops[l.key] == l {
+		delete(f.loops, l.key)
+	}
+	for _, t := range f.told {
+		if t.by == l {
+			f.followLocked(t.what, true)
+		}
+	}
 }
 
 // Run copies until ctx ends.
@@ -193,6 +212,8 @@ func (f *Follower) forget(l *loop) bool {
 	if len(l.inbox) > 0 {
 		return false
 	}
-	delete(f.loops, l.key)
+	if f.loops[l.key] == l {
+		delete(f.loops, l.key)
+	}
 	return true
 }

@@ -259,6 +259,37 @@ func TestOneBadPartitionStopsNoOther(t *testing.T) {
 	}
 }
 
+// A write that does not end holds up the other partitions of that leader only until
+// the broker gives its directory up; that it ends after all does no harm.
+func TestStuckWriteStopsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t)
+		stuck, other := b.add("a-0", "", ""), b.add("b-0", "x", "")
+		b.after(time.Second)
+		hang := make(chan struct{})
+		b.mine(stuck, func(r *fakeReplica) { r.hang = hang })
+		b.at(stuck, func(l *fakeLog) { l.data = "abc" })
+		b.after(time.Second)
+		b.at(other, func(l *fakeLog) { l.data = "xy" })
+		b.after(time.Minute)
+		b.has(other, "x")
+		b.f.Follow(stuck, false)
+		b.after(time.Second)
+		b.has(other, "xy")
+		b.f.Follow(stuck, false) // and again, after it is gone
+		close(hang)
+		b.after(time.Second)
+		b.at(other, func(l *fakeLog) { l.data = "xyz" })
+		b.after(time.Second)
+		b.has(other, "xyz")
+		b.f.mu.Lock()
+		if n := len(b.f.loops); n != 1 {
+			t.Errorf("%d loops, want 1", n)
+		}
+		b.f.mu.Unlock()
+	})
+}
+
 func TestDamageIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t)

@@ -261,6 +261,7 @@ type fakeReplica struct {
 	epoch     kafka.LeaderEpoch
 	fail      error // of AppendFetched
 	appends   int
+	hang      chan struct{} // AppendFetched waits for it, if it is not nil
 }
 
 func (r *fakeReplicas) of(f *replica.Following) (*fakeReplica, error) {
@@ -289,6 +290,12 @@ func (r *fakeReplicas) AppendFetched(f *replica.Following, recs []byte, _, _ int
 		return err
 	}
 	l.appends++
+	if l.hang != nil {
+		hang := l.hang
+		r.mu.Unlock()
+		<-hang
+		r.mu.Lock()
+	}
 	if l.fail != nil {
 		return l.fail
 	}

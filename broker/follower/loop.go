@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -78,6 +79,9 @@ type loop struct {
 	logger *slog.Logger
 	wake   chan struct{} // has a value after an order came
 
+	// busy is the partition whose log the loop waits for, nil if for none.
+	busy      atomic.Pointer[kafka.TopicPartition]
+	abandoned atomic.Bool                    // another loop has taken its place
 	inbox     map[kafka.TopicPartition]order // guarded by Follower.mu
 	interrupt context.CancelCauseFunc        // of a request that waits long; guarded by Follower.mu
 
@@ -119,7 +123,7 @@ func (l *loop) putLocked(what replica.Following, on, isNew bool) {
 // run copies until ctx ends or nothing is left to copy.
 func (l *loop) run(ctx context.Context) {
 	defer l.disconnect()
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !l.abandoned.Load() {
 		l.takeOrders()
 		if len(l.parts) == 0 && l.f.forget(l) {
 			return
@@ -174,13 +178,14 @@ func (l *loop) takeOrders() {
 			continue
 		}
 		if p == nil {
-			p = &part{leaderHW: -1}
+			p = &part{what: replica.Following{TP: tp, TopicID: o.what.TopicID, Epoch: kafka.NoLeaderEpoch}, leaderHW: -1}
 			l.parts[tp] = p
 			l.byID[partKey{o.what.TopicID, tp.Partition}] = p
 		}
 		if p.what != o.what {
 			l.news = time.Now()
-			p.what, p.failures, p.leaderHW = o.what, 0, -1
+			p.what.Leader, p.what.Epoch = o.what.Leader, o.what.Epoch // the rest is the same, and busy may point to it
+			p.failures, p.leaderHW = 0, -1
 		}
 		if !p.until.IsZero() {
 			p.until = time.Unix(1, 0) // its rest is over
@@ -237,7 +242,9 @@ func (l *loop) untilRested(now time.Time) time.Duration {
 // goOn asks where a partition stands and lets it be fetched from there. mustMove
 // says that this must not be where it was fetched from before.
 func (l *loop) goOn(p *part, mustMove bool) {
+	l.busy.Store(&p.what.TP)
 	pos, err := l.f.o.Replicas.FetchPosition(&p.what)
+	l.busy.Store(nil)
 	if err == nil && mustMove && pos == p.asked {
 		err = errStuck
 	}

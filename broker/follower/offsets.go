@@ -43,7 +43,9 @@ func (l *loop) resume(p *part, start, end offset) {
 		err = end.err
 	}
 	if err == nil {
+		l.busy.Store(&p.what.TP)
 		err = l.f.o.Replicas.OutOfRange(&p.what, start.at, end.at)
+		l.busy.Store(nil)
 	}
 	if err != nil {
 		l.rest(p, err)
