@@ -18,7 +18,7 @@ import (
 
 	"barnabas/broker/metadata"
 	"barnabas/cluster"
-	"barnabas/controller"
+	control "barnabas/controller"
 	"barnabas/internal/kafka"
 	"barnabas/internal/zktest"
 	"barnabas/zkpaths"
@@ -28,7 +28,9 @@ import (
 // What the tests of scale measure stands in docs/scale.md. They take minutes and
 // say little on a machine that does other work, so they run on demand:
 //
-//	go test -tags integration,scale ./integration -run Scale -v
+//	_JAVA_OPTIONS=-Xmx1500m go test -tags integration,scale ./integration -run Scale -v
+//
+// The variable gives ZooKeeper the heap that 50,000 partitions need.
 var (
 	simulated   = flag.Int("simulated", 50_000, "partitions of TestScaleSimulated")
 	rounds      = flag.Int("scale.rounds", 5, "how often TestScaleSimulated takes over and elects")
@@ -55,7 +57,7 @@ type simBroker struct {
 	id   kafka.BrokerID
 	zk   *session.Client
 	meta *metadata.Reader
-	ctl  *controller.Controller
+	ctl  *control.Controller
 	end  func() // ends it, once; the controller abdicates
 }
 
@@ -63,7 +65,7 @@ func startSimulated(t *testing.T, connect string, id kafka.BrokerID) *simBroker 
 	t.Helper()
 	b := &simBroker{t: t, id: id}
 	b.meta = metadata.New(metadata.Options{})
-	b.ctl = controller.New(controller.Options{BrokerID: id, Metadata: b.meta})
+	b.ctl = control.New(control.Options{BrokerID: id, Metadata: b.meta})
 	zk, err := session.Open(t.Context(), session.Options{Connect: connect, Timeout: 18 * time.Second,
 		OnEvent: func(e session.Event) { b.meta.OnEvent(e); b.ctl.OnEvent(e) },
 		OnState: func(s session.State) { b.meta.OnState(s); b.ctl.OnState(s) }})
