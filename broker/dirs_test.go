@@ -224,6 +224,7 @@ func (m *member) wantIn(adm *kadm.Client, dir, topic string, partitions ...int32
 	var set kadm.TopicsSet
 	set.Add(topic, partitions...)
 	req.Add(dir, set)
+	awaitBroker(m.t, adm, int32(m.id))
 	resp, err := adm.AlterBrokerReplicaLogDirs(m.t.Context(), int32(m.id), req)
 	if err != nil {
 		m.t.Fatal(err)
@@ -233,6 +234,28 @@ func (m *member) wantIn(adm *kadm.Client, dir, topic string, partitions ...int32
 			m.t.Errorf("%s-%d: %v", r.Topic, r.Partition, r.Err)
 		}
 	})
+}
+
+// awaitBroker waits until the client knows a broker.
+func awaitBroker(t *testing.T, adm *kadm.Client, id int32) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(time.Minute)
+	for {
+		m, err := adm.BrokerMetadata(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(m.Brokers.NodeIDs(), id) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("broker %d is not known yet: %v", id, m.Brokers.NodeIDs())
+		}
+	}
 }
 
 // assign makes a topic of partitions with these replicas.

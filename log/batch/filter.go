@@ -69,7 +69,7 @@ func (f *Filter) Apply(h *Header, b []byte, o *FilterOptions) (Filtered, error) 
 	stamp := o.Horizon > 0 && !h.HasDeleteHorizon() && (tombstones || o.NeedsHorizon) && len(f.spans) > 0
 	res := Filtered{Read: read, Kept: len(f.spans)}
 	switch {
-	case len(f.spans) == read && !stamp && (read > 0 || o.KeepEmpty):
+	case len(f.spans) == read && !stamp && (read > 0 || o.KeepEmpty && h.Codec() == None):
 		res.Bytes, res.Unchanged, res.Header = b, true, *h
 	case len(f.spans) > 0:
 		res.Bytes, err = f.rewrite(h, p, stamp, o.Horizon)
@@ -154,10 +154,11 @@ func appendMoved(dst []byte, delta int64, rec []byte) []byte {
 }
 
 // empty is the header of a batch without records (DefaultRecordBatch.writeEmptyHeader).
+// It names no codec: Apache Kafka's cleaner opens what is named, and nothing is there.
 func (f *Filter) empty(h *Header) []byte {
 	out := *h
 	out.Count, out.BaseTimestamp = 0, Absent
-	out.Attributes &^= AttrDeleteHorizon
+	out.Attributes &^= AttrDeleteHorizon | AttrCodecMask
 	if cap(f.out) < HeaderSize {
 		f.out = make([]byte, HeaderSize)
 	}
