@@ -82,8 +82,9 @@ var faults = []fault{
 		m.zoo.firewall([]string{"drop"}, []string{"drop"})
 		return m.zoo.whole
 	}},
-	// Long enough for a controller that would give leaders back.
-	{name: "a firewall rejects by RST", serves: true, who: controller, lasts: 8 * time.Second, begin: rejected("tcp dport 9092 reject with tcp reset")},
+	// Long enough for a controller that would give leaders back. A leader whose
+	// followers fell out before it was deposed is alone in its ISR and leads on.
+	{name: "a firewall rejects by RST", who: controller, lasts: 8 * time.Second, begin: rejected("tcp dport 9092 reject with tcp reset")},
 	// Unlike a RST this ends no connection, so that the broker does not look dead:
 	// it leads on, and nobody reaches it, as in Apache Kafka.
 	{name: "a firewall rejects by ICMP", silent: true, long: true, begin: rejected("tcp dport 9092 reject with icmp port-unreachable")},
