@@ -131,15 +131,19 @@ func committed(t *testing.T, b *broker, topic string, n int) []string {
 
 // TestInterchange: Apache Kafka 3.9 writes, stops; Barnabas reads every record on
 // the same directories and znodes, goes on, stops; Apache Kafka reads all and goes
-// on; and Barnabas once more. Offsets of groups are carried over each way, and
+// on; and Barnabas once more. Offsets of groups are carried over each way, each
+// compacts a topic that the other has compacted and reads on, and
 // Kafka's DumpLogSegments has no complaint about what Barnabas wrote.
 func TestInterchange(t *testing.T) {
-	b := prepareBroker(t, zktest.Chroot(t, zktest.Real(t)), "log.segment.bytes=30000", "log.index.interval.bytes=300", "transaction.state.log.num.partitions=3")
+	b := prepareBroker(t, zktest.Chroot(t, zktest.Real(t)), "log.segment.bytes=30000", "log.index.interval.bytes=300", "transaction.state.log.num.partitions=3", "log.cleaner.backoff.ms=200")
 	const partitions = 3
 	acked := map[string]kgo.Record{}
 	b.startKafka()
 	createTopic(t, b, "x", partitions)
 	createTopic(t, b, "txn", 1)
+	keyed := newCompacted(t, b, "keyed")
+	keyed.write(t, b, "kafka")
+	keyed.check(t, b, "Apache Kafka")
 	writeCodecs(t, b, "x", "kafka", acked)
 	commitAt(t, b, "x", partitions, 100)
 	for _, end := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort} {
@@ -169,6 +173,9 @@ func TestInterchange(t *testing.T) {
 		if got := committed(t, b, "txn", 5); !slices.Equal(got, want) {
 			t.Errorf("transactions: %q, want %q", got, want)
 		}
+		keyed.check(t, b, "Barnabas, after Apache Kafka")
+		keyed.write(t, b, who)
+		keyed.check(t, b, "Barnabas")
 		writeCodecs(t, b, "x", who, acked)
 		commitAt(t, b, "x", partitions, int64(101+round))
 		b.stop()
@@ -182,6 +189,9 @@ func TestInterchange(t *testing.T) {
 		if got := committed(t, b, "txn", 5); !slices.Equal(got, want) {
 			t.Errorf("transactions, in Apache Kafka again: %q, want %q", got, want)
 		}
+		keyed.check(t, b, "Apache Kafka, after Barnabas")
+		keyed.write(t, b, fmt.Sprintf("kafka-%d", round))
+		keyed.check(t, b, "Apache Kafka again")
 		writeCodecs(t, b, "x", fmt.Sprintf("kafka-%d", round), acked)
 		b.stopKafka()
 	}
@@ -192,7 +202,7 @@ func TestInterchange(t *testing.T) {
 func dumpSegments(t *testing.T, b *broker) {
 	t.Helper()
 	var files []string
-	for _, pattern := range []string{"x-*/*.log", "x-*/*.index", "x-*/*.timeindex", "x-*/*.snapshot", "txn-0/*", "__consumer_offsets-*/*.log"} {
+	for _, pattern := range []string{"x-*/*.log", "x-*/*.index", "x-*/*.timeindex", "x-*/*.snapshot", "txn-0/*", "keyed-0/*", "__consumer_offsets-*/*.log"} {
 		for _, f := range b.glob(pattern) {
 			switch filepath.Ext(f) {
 			case ".log", ".index", ".timeindex", ".snapshot", ".txnindex":
