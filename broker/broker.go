@@ -45,6 +45,9 @@ type Options struct {
 	FS vfs.FS
 	// Pollers is socket.Options.Pollers: for a process that is one broker.
 	Pollers int
+	// LimitMemory sets the soft limit of the process's memory (see docs/memory.md), unless
+	// the environment has GOMEMLIMIT: for a process of brokers alone.
+	LimitMemory bool
 	// Listen and Dial are for tests on a network in memory. Default: net's.
 	Listen func(network, addr string) (net.Listener, error)
 	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)

@@ -1,12 +1,18 @@
 package broker
 
 import (
+	"context"
 	"os"
 	"path"
+	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"barnabas/log/batch"
 )
 
 // maxQueuedBytes is how much memory requests may take that arrive or are not
@@ -22,6 +28,51 @@ func maxQueuedBytes(configured int64) int64 {
 		return min(limit/8, most)
 	}
 	return most
+}
+
+// groupBytes is how much of what members of groups sent may be kept, beyond 64 KiB
+// of each.
+func groupBytes() int64 { return maxQueuedBytes(-1) / 4 }
+
+// leastRest is the least that is granted for all that is not bounded by itself.
+const leastRest = 96 << 20
+
+// softLimit is how much memory the process is to have, garbage included. Left to
+// itself, Go's collector lets garbage become as much as what is in use, which
+// doubles what a flood of requests takes. So what is bounded by itself (bounds, of
+// which leased bytes are in use) gets its bound and nothing on top, and the rest of
+// the heap in use two and a half times its size: that is no stricter than without a
+// limit. It is at most nine tenths of the machine or its control group, if that is
+// known, so that the process is not killed for garbage. All in bytes.
+func softLimit(machine, bounds, leased, heap int64) int64 {
+	limit := bounds + max(leastRest, 5*max(heap-leased, 0)/2)
+	if machine > 0 {
+		limit = min(limit, machine/10*9)
+	}
+	return limit
+}
+
+// limitMemory keeps the process's soft limit of memory at softLimit, until ctx ends.
+func (b *Broker) limitMemory(ctx context.Context) error {
+	machine := memoryLimit("/")
+	bounds := b.server.Memory().Limit + b.server.Work().Limit + groupBytes() + int64(batch.MaxOpen)
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for set := int64(0); ; {
+		metrics.Read(sample)
+		leased := b.server.Memory().Used + b.server.Work().Used
+		limit := softLimit(machine, bounds, leased, int64(sample[0].Value.Uint64()))
+		if limit-set > set/16 || set-limit > set/16 {
+			debug.SetMemoryLimit(limit)
+			set = limit
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // memoryLimit is the memory of this machine, or of the control group (version 2

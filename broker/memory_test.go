@@ -55,3 +55,19 @@ func TestMemoryLimit(t *testing.T) {
 		t.Errorf("default: %d", got)
 	}
 }
+
+func TestSoftLimit(t *testing.T) {
+	const mb = 1 << 20
+	for _, c := range []struct{ machine, bounds, leased, heap, want int64 }{
+		{0, 700, 0, 0, 700 + 96},
+		{0, 700, 500, 510, 700 + 96},   // a flood
+		{0, 700, 500, 300, 700 + 96},   // one that began after the collection
+		{0, 700, 500, 900, 700 + 1000}, // and much that the broker keeps
+		{1000, 700, 500, 900, 900},     // in a small machine
+		{1000, 100, 0, 10, 196},
+	} {
+		if got := softLimit(c.machine*mb, c.bounds*mb, c.leased*mb, c.heap*mb) / mb; got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+}

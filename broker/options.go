@@ -86,7 +86,8 @@ const minBacklog = 1024
 func socketOptions(c *conf.Config) socket.Options {
 	o := socket.Options{
 		MaxRequestBytes: c.Socket.MaxRequestBytes, MaxQueuedBytes: maxQueuedBytes(c.Socket.QueuedMaxBytes),
-		MaxIdle: c.Socket.MaxIdle, Backlog: max(c.Socket.Backlog, minBacklog),
+		MaxWorkBytes: maxQueuedBytes(-1),
+		MaxIdle:      c.Socket.MaxIdle, Backlog: max(c.Socket.Backlog, minBacklog),
 		SendBuffer: c.Socket.SendBufferBytes, ReceiveBuffer: c.Socket.ReceiveBufferBytes,
 	}
 	for _, l := range c.Listeners.Bind {

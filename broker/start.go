@@ -384,7 +384,7 @@ func (b *Broker) buildAPI() {
 		Replicas: b.replicas, Fetches: b.replicas.Fetches(), Offsets: b.replicas, Records: b.replicas, ProducerIDs: b.ids,
 		Groups: b.groups, Coordinators: b.finder, Controller: b.control, Reassignments: b.control, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs, Explain: b.explain,
 		Confirm: b.deaths.Confirm, Throttle: b.throttles.leader,
-		Ends:          b.replicas,
+		Ends: b.replicas, GroupBytes: groupBytes(),
 		FetchMaxBytes: c.FetchMaxBytes, FetchSessionSlots: c.FetchSessionSlots,
 	})
 }
@@ -409,6 +409,9 @@ func (b *Broker) changed(_, im *cluster.Image, changes []cluster.Change) {
 
 // serve begins to answer requests.
 func (b *Broker) serve(context.Context) error {
+	if b.o.LimitMemory && os.Getenv("GOMEMLIMIT") == "" {
+		b.run("the limit of memory", b.limitMemory)
+	}
 	b.run("the listeners", func(ctx context.Context) error { return b.server.Serve(ctx, b.api) })
 	return nil
 }

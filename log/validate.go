@@ -71,7 +71,15 @@ func (l *Log) distrusted() bool {
 // recompress returns the batch with the records in the topic's codec. The
 // records themselves stay as they are; so does everything in the header but
 // length, codec and CRC.
-func (l *Log) recompress(b []byte, h *batch.Header, o *Options) ([]byte, error) {
+func (l *Log) recompress(b []byte, h *batch.Header, o *Options) (out []byte, err error) {
+	err = l.o.Codecs.Opening(h.Codec(), b[batch.HeaderSize:], func() error {
+		out, err = l.recompressed(b, h, o)
+		return err
+	})
+	return out, err
+}
+
+func (l *Log) recompressed(b []byte, h *batch.Header, o *Options) ([]byte, error) {
 	plain, err := l.o.Codecs.Decompress(h.Codec(), nil, b[batch.HeaderSize:], 0)
 	if err != nil {
 		return nil, err

@@ -17,16 +17,24 @@ const maxElements = 1 << 19
 // that trusts lengths is safe. Bytes after the body are allowed, as in Kafka.
 // The error wraps ErrMalformed.
 func CheckRequest(key, version int16, body []byte) error {
+	_, err := CountElements(key, version, body)
+	return err
+}
+
+// CountElements is CheckRequest that also tells how many elements the arrays of
+// the body have, all together: what a decoder allocates goes with it. A request
+// for all there is, by a null array, has none.
+func CountElements(key, version int16, body []byte) (n int, err error) {
 	_, max, ok := Supported(key)
 	if !ok || version < 0 || version > max {
-		return fmt.Errorf("%w: version %d of %s", ErrMalformed, version, KeyName(key))
+		return 0, fmt.Errorf("%w: version %d of %s", ErrMalformed, version, KeyName(key))
 	}
 	c := shapeCheck{r: reader{b: body}, version: version, flexible: Flexible(key, version)}
 	c.fields(shapes[key])
 	if c.r.bad {
-		return fmt.Errorf("%w: the body of a %s version %d, %d bytes", ErrMalformed, KeyName(key), version, len(body))
+		return 0, fmt.Errorf("%w: the body of a %s version %d, %d bytes", ErrMalformed, KeyName(key), version, len(body))
 	}
-	return nil
+	return c.elements, nil
 }
 
 // shapeCheck interprets a shape: fields separated by spaces, each

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"barnabas/net/frame"
 	"barnabas/net/socket"
 	"barnabas/protocol"
 )
@@ -35,16 +36,25 @@ func adapt[Req kmsg.Request, Resp kmsg.Response](
 	handle func(a *API, ctx context.Context, c *Call, req Req) Resp,
 ) func(*API, context.Context, *socket.Request) socket.Reply {
 	return func(a *API, ctx context.Context, r *socket.Request) socket.Reply {
-		leave, err := a.enter(ctx, r)
+		elements, lease, err := a.enter(r)
 		if err != nil {
 			return socket.CloseConn(err)
 		}
-		defer leave()
+		defer func() { lease.Release() }() // unless the reply has it
 		req := newRequest()
-		if err := decode(req, r); err != nil {
+		body, err := decode(req, r)
+		if err != nil {
 			return socket.CloseConn(err)
 		}
 		r.Release()
+		if keepsBody(r.Key) {
+			if !a.kept.add(body) {
+				reply, _ := respond(r, a.kept.noRoom(req, len(body)), nil)
+				return reply
+			}
+			lease.Release()
+			lease = nil
+		}
 		resp := handle(a, ctx, &Call{
 			Key: r.Key, Version: r.Version, ClientID: r.ClientID,
 			Listener: r.Conn.Listener(), RemoteHost: r.Conn.RemoteHost(),
@@ -53,32 +63,39 @@ func adapt[Req kmsg.Request, Resp kmsg.Response](
 		if any(resp) == any(none) {
 			return socket.CloseConn(nil)
 		}
-		return respond(r, resp)
+		given := lease
+		lease = nil
+		reply, size := respond(r, resp, given)
+		if !keepsBody(r.Key) { // they have no lease to be weighed for
+			a.sizes.note(r.Key, elements, size)
+		}
+		return reply
 	}
 }
 
-// decode checks the structure of a body and decodes it. The bytes of the
-// result are its own: kmsg lets them alias what it decodes, which is a copy.
-func decode(req kmsg.Request, r *socket.Request) (err error) {
-	if err := protocol.CheckRequest(r.Key, r.Version, r.Body); err != nil {
-		return err
-	}
+// decode decodes a body whose structure was checked. The bytes of the result are
+// its own: kmsg lets them alias what it decodes, which is the copy that is returned.
+func decode(req kmsg.Request, r *socket.Request) (body []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: decoding %s version %d: %v", protocol.ErrMalformed, protocol.KeyName(r.Key), r.Version, p)
 		}
 	}()
 	req.SetVersion(r.Version)
-	if err := req.ReadFrom(bytes.Clone(r.Body)); err != nil {
-		return fmt.Errorf("%w: %s version %d: %v", protocol.ErrMalformed, protocol.KeyName(r.Key), r.Version, err)
+	body = bytes.Clone(r.Body)
+	if err := req.ReadFrom(body); err != nil {
+		return nil, fmt.Errorf("%w: %s version %d: %v", protocol.ErrMalformed, protocol.KeyName(r.Key), r.Version, err)
 	}
-	return nil
+	return body, nil
 }
 
-// respond encodes an answer in the version of its request.
-func respond(r *socket.Request, resp kmsg.Response) socket.Reply {
+// respond encodes an answer in the version of its request, of size bytes. The reply
+// keeps the lease until it is sent, as much of it as it needs.
+func respond(r *socket.Request, resp kmsg.Response, lease *frame.Lease) (reply socket.Reply, size int) {
 	resp.SetVersion(r.Version)
 	out := r.NewOut()
 	out.B = resp.AppendTo(out.B)
-	return socket.Send(out)
+	size = len(out.B)
+	r.Charge(out, lease)
+	return socket.Send(out), size
 }

@@ -22,9 +22,9 @@ type API struct {
 	sessions *fetchsession.Cache
 	down     *downconvert.Converter
 	scratch  scratch
-	// large has a place for each large request that is served now.
-	large   chan struct{}
-	fetched fetched
+	sizes    sizes
+	kept     kept
+	fetched  fetched
 }
 
 // fetched counts partitions in fetches that were answered.
@@ -56,8 +56,9 @@ func (c *fetched) count(f *fetch) {
 // New makes the handler of all keys of the table.
 func New(o Options) *API {
 	o = o.withDefaults()
-	a := &API{opt: o, log: o.Logger, large: make(chan struct{}, maxLarge), sessions: fetchsession.New(o.FetchSessionSlots),
+	a := &API{opt: o, log: o.Logger, sessions: fetchsession.New(o.FetchSessionSlots),
 		down: downconvert.New(downconvert.Options{Codecs: o.Codecs, Logger: o.Logger})}
+	a.kept.most = o.GroupBytes
 	for _, e := range table() {
 		a.table[e.key] = &e
 	}

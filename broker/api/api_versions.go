@@ -43,7 +43,8 @@ func (a *API) apiVersionsUnsupported(r *socket.Request) socket.Reply {
 	resp.ErrorCode = protocol.UnsupportedVersion.Code()
 	resp.ApiKeys = []kmsg.ApiVersionsResponseApiKey{{ApiKey: e.key, MinVersion: e.min, MaxVersion: e.max}}
 	r.Version = 0
-	return respond(r, resp)
+	reply, _ := respond(r, resp, nil)
+	return reply
 }
 
 // validSoftware matches [a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])? (KIP-511).

@@ -25,6 +25,7 @@ import (
 	"barnabas/broker/replica"
 	"barnabas/cluster"
 	"barnabas/internal/kafka"
+	"barnabas/net/frame"
 	"barnabas/net/socket"
 	"barnabas/protocol"
 )
@@ -32,6 +33,10 @@ import (
 // errReplicaID closes the connection of a reader that is neither a consumer nor
 // a broker, as Kafka does.
 var errReplicaID = errors.New("api: fetch by a debugging replica")
+
+// fetchElement is what an element of a Fetch takes until it is answered, in bytes:
+// a partition as it was asked for, in its session, and as it was read.
+const fetchElement = 512
 
 // fetch is one Fetch under way.
 type fetch struct {
@@ -46,6 +51,7 @@ type fetch struct {
 	maxBytes int
 	minBytes int64
 	waiter   *purgatory.Waiter[kafka.TopicPartition]
+	lease    *frame.Lease // for many partitions
 
 	// Of the answer.
 	found []fetchsession.Found
@@ -77,6 +83,7 @@ func (a *API) getFetch() *fetch {
 
 // put returns f to the pool without what it refers to.
 func (f *fetch) put() {
+	f.lease.Release()
 	clear(f.parts)
 	clear(f.nodes)
 	clear(f.wants)
@@ -117,7 +124,11 @@ func (a *API) fetch(ctx context.Context, r *socket.Request) socket.Reply {
 
 // decode reads the request. Topic names are copied, since sessions keep them.
 func (f *fetch) decode(r *socket.Request) error {
-	if err := protocol.CheckRequest(r.Key, r.Version, r.Body); err != nil {
+	n, err := protocol.CountElements(r.Key, r.Version, r.Body)
+	if err != nil {
+		return err
+	}
+	if f.lease, err = r.Lease(int64(n) * fetchElement); err != nil {
 		return err
 	}
 	f.req.SetVersion(r.Version)
@@ -354,6 +365,7 @@ func (f *fetch) gather() socket.Reply {
 // wake-up may be looking at it just now.
 func (f *fetch) cancel() {
 	f.waiter.Cancel()
+	f.lease.Release()
 }
 
 // refuse answers a request whose session is not what it thinks.
@@ -362,6 +374,7 @@ func (f *fetch) refuse(err protocol.Error) socket.Reply {
 	out := f.from.NewOut()
 	out.B = protocol.AppendFetchHead(out.B, v, err, 0, 0)
 	out.B = protocol.AppendFetchEnd(out.B, v, nil)
+	f.lease.Release()
 	return socket.Send(out)
 }
 
@@ -386,6 +399,8 @@ func (f *fetch) answer() socket.Reply {
 	f.countThrottled()
 	out := f.from.NewOut()
 	f.encode(out, id)
+	out.Adopt(f.lease)
+	f.lease = nil
 	if f.waiter == nil { // nobody else can look at f
 		f.put()
 	}

@@ -17,12 +17,13 @@ type ReplicaEnds interface {
 	LogEnds(of []cluster.EndQuestion) []cluster.LogEnd
 }
 
-func (a *API) logEnds(ctx context.Context, r *socket.Request) socket.Reply {
-	leave, err := a.enter(ctx, r)
+func (a *API) logEnds(_ context.Context, r *socket.Request) socket.Reply {
+	// Other brokers ask, who wait for no lease; somebody else may.
+	lease, err := r.Lease(2 * int64(len(r.Body)))
 	if err != nil {
 		return socket.CloseConn(err)
 	}
-	defer leave()
+	defer func() { lease.Release() }() // unless the reply has it
 	var req protocol.LogEndsRequest
 	if err := req.ReadFrom(r.Body); err != nil {
 		return socket.CloseConn(err)
@@ -40,5 +41,8 @@ func (a *API) logEnds(ctx context.Context, r *socket.Request) socket.Reply {
 	for i, e := range a.opt.Ends.LogEnds(questions) {
 		resp.Partitions[i] = protocol.LogEndsResponsePartition{ErrorCode: protocol.CodeOf(e.Err).Code(), LastEpoch: int32(e.Epoch), End: e.End, Committed: e.Committed}
 	}
-	return respond(r, resp)
+	given := lease
+	lease = nil
+	reply, _ := respond(r, resp, given)
+	return reply
 }

@@ -62,6 +62,9 @@ type Options struct {
 	// Groups coordinates consumer groups; Coordinators finds who does.
 	Groups       *group.Coordinator
 	Coordinators *group.Finder
+	// GroupBytes bounds the memory of what members of groups sent, beyond 64 KiB of
+	// each. Default 64 MiB.
+	GroupBytes int64
 	// Throttle is that of the leader's side of replication; nil: none.
 	Throttle *quota.Throttle
 	// FetchMaxBytes bounds any fetch answer (fetch.max.bytes). Default
@@ -78,6 +81,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Codecs == nil {
 		o.Codecs = batch.NewCodecs(batch.Limits{})
+	}
+	if o.GroupBytes <= 0 {
+		o.GroupBytes = 64 << 20
 	}
 	if o.FetchMaxBytes <= 0 {
 		o.FetchMaxBytes = 57671680

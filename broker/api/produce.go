@@ -26,12 +26,24 @@ import (
 	"barnabas/internal/kafka"
 	"barnabas/log"
 	"barnabas/log/batch"
+	"barnabas/net/frame"
 	"barnabas/net/socket"
 	"barnabas/protocol"
 )
 
 // adminClientID is the client id that may write to internal topics.
 const adminClientID = "__admin_client"
+
+const (
+	// produceElement is what an element of a Produce takes until it is answered, in
+	// bytes: a partition, its result, its wait, and what is encoded of it.
+	produceElement = 384
+	// wideProduce is the size of a body from which its elements are counted before it
+	// is decoded.
+	wideProduce = 8 << 10
+	// keptResults is how many results a produce in the pool may have room for.
+	keptResults = 4096
+)
 
 // produce is one Produce under way. It returns to the pool when it is answered.
 type produce struct {
@@ -43,6 +55,7 @@ type produce struct {
 	version  int16
 	listener string
 	waits    []produceWait // partitions that wait for their replicas
+	lease    *frame.Lease  // for many partitions
 
 	// Of one that is parked.
 	from    socket.Request
@@ -72,6 +85,11 @@ func (a *API) getProduce() *produce {
 
 // put returns p to the pool without what it refers to.
 func (p *produce) put() {
+	p.lease.Release()
+	p.lease = nil
+	if cap(p.results) > keptResults {
+		return // for the collector
+	}
 	clear(p.topics)
 	clear(p.results)
 	clear(p.nodes)
@@ -86,7 +104,11 @@ func (p *produce) put() {
 
 func (a *API) produce(_ context.Context, r *socket.Request) socket.Reply {
 	p := a.getProduce()
-	if err := p.req.Parse(r.Version, r.Body); err != nil {
+	err := p.enter(r)
+	if err == nil {
+		err = p.req.Parse(r.Version, r.Body)
+	}
+	if err != nil {
 		p.put()
 		return socket.CloseConn(err)
 	}
@@ -106,10 +128,24 @@ func (a *API) produce(_ context.Context, r *socket.Request) socket.Reply {
 	return p.park(r)
 }
 
+// enter waits until there is memory for the partitions of r, if they may be many.
+func (p *produce) enter(r *socket.Request) error {
+	if len(r.Body) < wideProduce {
+		return nil
+	}
+	n, err := protocol.CountElements(r.Key, r.Version, r.Body)
+	if err == nil {
+		p.lease, err = r.Lease(int64(n) * produceElement)
+	}
+	return err
+}
+
 // reply encodes the answer and ends p.
 func (p *produce) reply(r *socket.Request) socket.Reply {
 	out := r.NewOut()
 	out.B = protocol.AppendProduceResponse(out.B, p.version, p.topics, p.results, p.nodes)
+	out.Adopt(p.lease)
+	p.lease = nil
 	p.put()
 	return socket.Send(out)
 }
@@ -265,6 +301,7 @@ func (p *produce) cancel() {
 	for i := range p.waits {
 		p.waits[i].cancel()
 	}
+	p.lease.Release()
 }
 
 // transactionalWithoutID reports whether a batch belongs to a transaction and

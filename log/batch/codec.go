@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sync/semaphore"
+
 	"barnabas/internal/invariant"
 )
 
@@ -54,10 +56,14 @@ func ParseCodec(name string) (Codec, error) {
 	return 0, fmt.Errorf("batch: unknown compression type %q", name)
 }
 
+// MaxOpen is the default of Limits.Absolute, 128 MiB.
+const MaxOpen = 128 << 20
+
 // Limits bound what a batch may decompress to, in bytes. Zero fields have the
 // default.
 type Limits struct {
-	// Absolute is the most, whatever the input; default 128 MiB.
+	// Absolute is the most, whatever the input, and of all batches together that are
+	// open for clients at a time; default MaxOpen.
 	Absolute int
 	// Ratio is how many times its compressed size a batch may grow to, unless
 	// that stays below Floor; default 1000.
@@ -68,7 +74,7 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	if l.Absolute <= 0 {
-		l.Absolute = 128 << 20
+		l.Absolute = MaxOpen
 	}
 	if l.Ratio <= 0 {
 		l.Ratio = 1000
@@ -92,6 +98,7 @@ func (l Limits) of(compressed int) int {
 // many goroutines may use it. A broker has one, made by NewCodecs.
 type Codecs struct {
 	limits Limits
+	room   *semaphore.Weighted // of limits.Absolute bytes, see enter
 
 	gunzip     sync.Pool // *gunzipper
 	gzip       sync.Pool // *gzipper, of any level
@@ -103,7 +110,10 @@ type Codecs struct {
 }
 
 // NewCodecs returns empty pools.
-func NewCodecs(l Limits) *Codecs { return &Codecs{limits: l.withDefaults()} }
+func NewCodecs(l Limits) *Codecs {
+	l = l.withDefaults()
+	return &Codecs{limits: l, room: semaphore.NewWeighted(int64(l.Absolute))}
+}
 
 // DefaultLevel leaves the compression level to the codec.
 const DefaultLevel = 0

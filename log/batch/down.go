@@ -80,6 +80,8 @@ func (d *downgrade) oneByOne(whole []byte) error {
 // compressed into the value of the wrapper.
 func (d *downgrade) wrapped(whole []byte) error {
 	c := d.r.Codecs
+	room := c.enterBatch(d.h, whole)
+	defer c.leave(room)
 	inside := c.getScratch()
 	defer c.putScratch(inside)
 	var plain []byte

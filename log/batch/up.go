@@ -45,6 +45,8 @@ func ConvertUp(set []byte, r *UpRules) ([]byte, error) {
 	if r.Recompress {
 		codec, level = r.Codec, r.Level
 	}
+	room := r.Codecs.enterBatch(&Header{Magic: first.magic, Attributes: int16(first.codec)}, first.whole)
+	defer r.Codecs.leave(room)
 	u := upgrade{b: NewBuilder(BuilderOptions{Codec: codec, Level: level, Codecs: r.Codecs, LeaderEpoch: Absent})}
 	if first.codec == None {
 		err = u.addAll(set)

@@ -121,6 +121,8 @@ func validateRecords(p []byte, h *Header, r *Rules) (int64, error) {
 	if r.Depth == HeaderOnly && !r.Compacted && !bounded && !ahead && !h.LogAppendTime() {
 		return h.MaxTimestamp, nil
 	}
+	room := r.Codecs.enter(h.Codec(), p)
+	defer r.Codecs.leave(room)
 	scratch := r.Codecs.getScratch()
 	defer r.Codecs.putScratch(scratch)
 	opened, err := r.Codecs.Decompress(h.Codec(), (*scratch)[:0], p, 0)

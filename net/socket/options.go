@@ -34,6 +34,10 @@ type Options struct {
 	// frame.Budget; the first 16 KiB of each connection are not counted. At
 	// least MaxRequestBytes. Default 256 MiB.
 	MaxQueuedBytes int64
+	// MaxWorkBytes bounds the memory for what requests become while they are served,
+	// and for their replies, beyond 64 KiB of each; see Request.Lease. Default
+	// MaxQueuedBytes.
+	MaxWorkBytes int64
 	// Limits of the number of connections at the start; see SetLimits.
 	Limits Limits
 	// MaxIdle closes a connection without traffic (connections.max.idle.ms),
@@ -81,6 +85,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxQueuedBytes <= 0 {
 		o.MaxQueuedBytes = 256 << 20
+	}
+	if o.MaxWorkBytes <= 0 {
+		o.MaxWorkBytes = o.MaxQueuedBytes
 	}
 	if o.MaxIdle == 0 {
 		o.MaxIdle = 10 * time.Minute

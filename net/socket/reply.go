@@ -58,6 +58,9 @@ type Out struct {
 	B []byte
 
 	srv    *Server
+	conn   *Conn
+	lease  *frame.Lease // of the memory of B, if that is large
+	copied int          // how large B may become by copying, for the lease
 	buf    *buf.Buf
 	ranges []outRange
 	size   int64 // bytes of ranges
@@ -73,7 +76,9 @@ type outRange struct {
 // r's version. It may be called after Serve has returned, by the gather
 // function of a Pending, if r was copied.
 func (r *Request) NewOut() *Out {
-	return newOut(r.Conn.srv, r.Key, r.Version, r.CorrelationID, r.Stamped)
+	o := newOut(r.Conn.srv, r.Key, r.Version, r.CorrelationID, r.Stamped)
+	o.conn = r.Conn
+	return o
 }
 
 func newOut(s *Server, key, version int16, correlationID int32, stamped bool) *Out {
@@ -92,10 +97,10 @@ func newOut(s *Server, key, version int16, correlationID int32, stamped bool) *O
 
 // AppendRange puts a piece of a file after the bytes that are there, and takes
 // it over: it is released when it is sent, or at once if it is small enough to
-// be copied. An error is one of reading the file; the range is released then
+// be copied and there is memory for that. An error is one of reading the file; the range is released then
 // and o unchanged.
 func (o *Out) AppendRange(r vfs.Range) error {
-	if !frame.SmallRange(r.Length) {
+	if !frame.SmallRange(r.Length) || !o.mayCopy(int(r.Length)) {
 		o.ranges = append(o.ranges, outRange{at: len(o.B), r: r})
 		o.size += r.Length
 		return nil
@@ -137,6 +142,8 @@ func (o *Out) Discard() {
 	o.buf.B = o.B // may have grown
 	o.buf.Release()
 	o.buf, o.B, o.size = nil, nil, 0
+	o.lease.Release()
+	o.lease, o.conn, o.copied = nil, nil, 0
 	o.srv.outs.Put(o)
 }
 

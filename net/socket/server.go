@@ -19,7 +19,8 @@ type Server struct {
 	opt     Options
 	pool    *buf.Pool
 	budget  *frame.Budget
-	outs    sync.Pool // of *Out
+	work    *frame.Budget // see Request.Lease
+	outs    sync.Pool     // of *Out
 	handler Handler
 	pollers []*poll.Poller // made by Listen
 	polled  sync.Once      // ends them
@@ -45,6 +46,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{opt: o.withDefaults(), pool: buf.New(), conns: make(map[*Conn]struct{}), perIP: make(map[string]int)}
 	s.budget = frame.NewBudget(s.opt.MaxQueuedBytes, s.opt.MaxRequestBytes)
+	s.work = frame.NewBudget(s.opt.MaxWorkBytes, int(s.opt.MaxWorkBytes/2))
 	s.limits = s.opt.Limits
 	s.log.logger = s.opt.Logger
 	s.changed.L = &s.mu

@@ -139,6 +139,9 @@ func (s *Server) Listeners() []ListenerStatus {
 // Memory is how the memory for requests stands.
 func (s *Server) Memory() frame.BudgetStatus { return s.budget.Status() }
 
+// Work is how the memory for what requests become, and for replies, stands.
+func (s *Server) Work() frame.BudgetStatus { return s.work.Status() }
+
 // Collect writes Kafka's RequestMetrics and SocketServer.
 func (s *Server) Collect(p *metrics.Page) {
 	s.collectRequests(p)
@@ -156,6 +159,11 @@ func (s *Server) Collect(p *metrics.Page) {
 	p.Gauge("barnabas_request_memory_limit_bytes", "Bound of that (queued.max.request.bytes).", m.Limit)
 	p.Gauge("barnabas_request_memory_waiting", "Connections that are not read until there is memory for their requests.", int64(m.Waiting))
 	p.Counter("barnabas_slow_requests_closed_total", "Connections closed because their request held memory that others waited for and arrived too slowly.", m.Evicted)
+	w := s.Work()
+	p.Gauge("barnabas_work_memory_bytes", "Memory of large requests that are served and of large replies that are not sent yet.", w.Used)
+	p.Gauge("barnabas_work_memory_limit_bytes", "Bound of that.", w.Limit)
+	p.Gauge("barnabas_work_memory_waiting", "Requests and replies that wait for such memory.", int64(w.Waiting))
+	p.Counter("barnabas_slow_replies_closed_total", "Connections closed because they kept such memory for too long while others waited.", w.Evicted)
 	stalls := int64(0)
 	for _, poller := range s.pollers {
 		stalls += poller.Stalls()

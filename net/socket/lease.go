@@ -1,0 +1,75 @@
+package socket
+
+import "barnabas/net/frame"
+
+// leaseFree is how much a request may take without a lease while it is served, and
+// its reply until it is sent. So the number of connections bounds what is not
+// leased, and small requests are answered however many large ones wait.
+const leaseFree = 64 << 10
+
+// Lease waits for memory for n bytes that r becomes while it is served, with its
+// reply: nil if that is too little to ask for. The error is that the connection
+// ended. A connection that keeps its lease for long while others wait for it is
+// closed (see frame.Budget).
+//
+// Other brokers do not wait: there are few of them, and what clients wait for may
+// depend on them.
+//
+// Who has a lease waits for no other; it ends in Charge or is released.
+func (r *Request) Lease(n int64) (*frame.Lease, error) {
+	if n <= leaseFree || r.Conn.listener.opt.Protected {
+		return nil, nil
+	}
+	c := r.Conn
+	return c.srv.work.Lease(n, c.ctx.Done(), c.close)
+}
+
+// Charge makes o hold the lease for as long as it is not sent, for as much as it
+// really takes. A lease of nil is one for what turned out to be large: those who come
+// next wait for that.
+func (r *Request) Charge(o *Out, lease *frame.Lease) {
+	n := int64(cap(o.B))
+	if n <= leaseFree {
+		lease.Release()
+		return
+	}
+	if c := r.Conn; lease == nil && !c.listener.opt.Protected {
+		lease = c.srv.work.NewLease(c.close)
+	}
+	lease.Resize(n)
+	o.lease = lease
+}
+
+// Adopt makes o hold a lease that is large enough for it, or nil, for as long as it
+// is not sent.
+func (o *Out) Adopt(lease *frame.Lease) {
+	if o.lease == nil {
+		o.lease = lease
+		return
+	}
+	lease.Release() // what o copied is more
+}
+
+// mayCopy reports whether n more bytes can be copied into B: there is memory for
+// that without waiting.
+func (o *Out) mayCopy(n int) bool {
+	n += len(o.B)
+	switch {
+	case n <= leaseFree || n <= o.copied:
+		return true
+	case o.conn.listener.opt.Protected:
+		return true
+	}
+	// As Room makes it, and in few steps.
+	want := int64(2 * n)
+	if o.lease == nil {
+		o.lease = o.srv.work.TryLease(want, o.conn.close)
+	} else if !o.lease.Try(want) {
+		return false
+	}
+	if o.lease == nil {
+		return false
+	}
+	o.copied = 2 * n
+	return true
+}

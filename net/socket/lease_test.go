@@ -1,0 +1,90 @@
+package socket
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// TestLargeRepliesAreBounded: clients that take nothing of their large replies make
+// others of that kind wait, and small requests go on. Once they take theirs, all are
+// answered.
+func TestLargeRepliesAreBounded(t *testing.T) {
+	const clients, size, limit = 40, 8 << 20, 32 << 20
+	s := start(t, Options{MaxWorkBytes: limit, SendBuffer: 64 << 10}, func(_ context.Context, r *Request) Reply {
+		if r.Version != 1 {
+			return text(r, "small")
+		}
+		lease, err := r.Lease(size)
+		if err != nil {
+			return CloseConn(err)
+		}
+		out := r.NewOut()
+		out.Room(size)
+		out.B = append(out.B, strings.Repeat("x", size)...)
+		r.Charge(out, lease)
+		return Send(out)
+	})
+	conns := make([]net.Conn, clients)
+	for i := range conns {
+		conns[i] = dial(t, s)
+		send(t, conns[i], request(metadataKey, 1, int32(i), ""))
+	}
+	waitFor(t, "the budget to be used up", func() bool { return s.Work().Waiting > clients/2 })
+	if w := s.Work(); w.Used > w.Limit || w.Limit > limit {
+		t.Errorf("%+v", w)
+	}
+	other := dial(t, s)
+	send(t, other, request(metadataKey, 0, 7, ""))
+	if got := receive(t, other, 7); got != "small" {
+		t.Errorf("got %q", got)
+	}
+	var wg sync.WaitGroup
+	for i, c := range conns {
+		if i%4 == 3 {
+			c.Close() // goes without its reply
+			continue
+		}
+		wg.Go(func() {
+			if got := receive(t, c, int32(i)); len(got) != size {
+				t.Errorf("%d bytes", len(got))
+			}
+		})
+	}
+	wg.Wait()
+	waitFor(t, "all to be given back", func() bool { w := s.Work(); return w.Used == 0 && w.Waiting == 0 })
+}
+
+// TestBrokersWaitForNoLease: however much clients have, other brokers are answered.
+func TestBrokersWaitForNoLease(t *testing.T) {
+	const limit = 1 << 20
+	o := listening(Options{MaxWorkBytes: limit}, "INTERNAL", "CLIENTS")
+	o.Listeners[0].Protected = true
+	s := start(t, o, func(_ context.Context, r *Request) Reply {
+		lease, err := r.Lease(limit)
+		if err != nil {
+			return CloseConn(err)
+		}
+		defer lease.Release()
+		return text(r, "")
+	})
+	for {
+		l := s.work.TryLease(limit/16, nil) // of the open part
+		if l == nil {
+			break
+		}
+		defer l.Release()
+	}
+	l, err := s.work.Lease(limit, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := dialTo(t, s, "CLIENTS")
+	send(t, client, request(metadataKey, 1, 1, ""))
+	waitFor(t, "the client to wait", func() bool { return s.Work().Waiting == 1 })
+	ask(t, dialTo(t, s, "INTERNAL"), 2)
+	l.Release()
+	receive(t, client, 1)
+}
