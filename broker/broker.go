@@ -43,8 +43,6 @@ type Options struct {
 	Version string
 	// FS holds the log directories. Default: the operating system's.
 	FS vfs.FS
-	// Pollers is socket.Options.Pollers: for a process that is one broker.
-	Pollers int
 	// LimitMemory sets the soft limit of the process's memory (see docs/memory.md), unless
 	// the environment has GOMEMLIMIT: for a process of brokers alone.
 	LimitMemory bool
@@ -193,7 +191,7 @@ func (b *Broker) listen(ctx context.Context) error {
 	if o.Limits, err = connectionLimits(ctx, &b.o.Config.Socket); err != nil {
 		return err
 	}
-	o.Logger, o.Listen, o.Pollers, o.Stamp, o.Heard = b.logger, b.o.Listen, b.o.Pollers, b.stamp, b.heard
+	o.Logger, o.Listen, o.Stamp, o.Heard = b.logger, b.o.Listen, b.stamp, b.heard
 	b.server = socket.New(o)
 	return b.server.Listen()
 }

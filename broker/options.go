@@ -88,7 +88,7 @@ func socketOptions(c *conf.Config) socket.Options {
 		MaxRequestBytes: c.Socket.MaxRequestBytes, MaxQueuedBytes: maxQueuedBytes(c.Socket.QueuedMaxBytes),
 		MaxWorkBytes: maxQueuedBytes(-1),
 		MaxIdle:      c.Socket.MaxIdle, Backlog: max(c.Socket.Backlog, minBacklog),
-		SendBuffer: c.Socket.SendBufferBytes, ReceiveBuffer: c.Socket.ReceiveBufferBytes,
+		Pollers: c.Socket.Pollers, SendBuffer: c.Socket.SendBufferBytes, ReceiveBuffer: c.Socket.ReceiveBufferBytes,
 	}
 	for _, l := range c.Listeners.Bind {
 		o.Listeners = append(o.Listeners, socket.ListenerOptions{

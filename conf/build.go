@@ -142,6 +142,7 @@ func (b *builder) socket(o *Socket) {
 		MaxCreationRate:     b.int("max.connection.creation.rate"),
 		QueuedMaxBytes:      b.long("queued.max.request.bytes"),
 		MaxIdle:             b.ms("connections.max.idle.ms"),
+		Pollers:             b.int("barnabas.socket.pollers"),
 	}
 	o.MaxConnectionsPerIPOverrides = b.ipOverrides()
 	o.Listeners = b.listenerLimits()
