@@ -153,14 +153,15 @@ func (c *Controller) takeOver(ctx context.Context) error {
 		return err
 	}
 	horizon := im.Zxid
+	found := horizon
 	if im.Untold != 0 && im.Untold != c.announced { // a load's findings, which a reign that ended early, or nobody, has told
-		horizon = min(horizon, im.Untold)
+		found = min(found, im.Untold)
 	}
 	begin := &cluster.Entry{Begins: true, Reason: cluster.Reason{Code: "epoch-begins"}}
 	if _, err := c.commit(ctx, nil, begin); err != nil {
 		return err
 	}
-	if err := c.announce(ctx, horizon); err != nil {
+	if err := c.announce(ctx, horizon, found); err != nil {
 		return err
 	}
 	c.announced = im.Untold
@@ -184,10 +185,10 @@ func (c *Controller) takeOver(ctx context.Context) error {
 
 // announce tells the log what was written since its last entry. What is edited
 // meanwhile is found and taken by the events that follow.
-func (c *Controller) announce(ctx context.Context, horizon int64) error {
+func (c *Controller) announce(ctx context.Context, horizon, found int64) error {
 	told := map[string]bool{} // otherwise, or not at all
 	for {
-		steps := plan.Announce(c.meta.Current(), horizon, func(t string) bool { return told[t] })
+		steps := plan.Announce(c.meta.Current(), horizon, found, func(t string) bool { return told[t] })
 		err := c.write(ctx, cluster.Reason{Code: "found-at-takeover"}, steps)
 		var x *conflict
 		var l *tooLarge

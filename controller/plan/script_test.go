@@ -76,7 +76,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		}
 		return out
 	case "announce":
-		return s.carryOut(Announce(s.im, s.horizon, func(string) bool { return false }))
+		return s.carryOut(Announce(s.im, s.horizon, s.horizon, func(string) bool { return false }))
 	case "load": // as if the image was loaded now, the log having ended before
 		s.horizon = s.zxid
 		return "ok\n"

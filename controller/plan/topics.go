@@ -280,30 +280,35 @@ func (c Controller) restore(im *cluster.Image, t *cluster.Topic, p int32, replic
 // Announce tells what was written after the last entry of the log, so by nobody
 // who told of it: the controller knows it by its load, others don't. skip names
 // topics that can't be told of.
-func Announce(im *cluster.Image, horizon int64, skip func(topic string) bool) []Step {
+//
+// found is the horizon for topics and configs, which a load may have found though
+// entries came after them. States have none but the log's end: an entry makes a
+// state look as if it knew of every death and birth up to now, so that none may be
+// told twice.
+func Announce(im *cluster.Image, horizon, found int64, skip func(topic string) bool) []Step {
 	var steps []Step
 	for _, t := range sortedTopics(im) {
 		if !skip(t.Name) {
-			steps = append(steps, announceTopic(t, horizon)...)
+			steps = append(steps, announceTopic(t, horizon, found)...)
 		}
 	}
 	return steps
 }
 
-func announceTopic(t *cluster.Topic, horizon int64) []Step {
+func announceTopic(t *cluster.Topic, horizon, found int64) []Step {
 	var st Step
 	e := cluster.EntryTopic{Name: t.Name, ID: cluster.TopicIDText(t.ID), Change: cluster.Created}
 	if t.ID.IsZero() { // is adopted
 		return nil
 	}
-	if t.Zxid > horizon {
+	if t.Zxid > found {
 		a := assignmentOf(t)
 		st.Ops = append(st.Ops, Op{Kind: Check, Path: zkpaths.TopicPath(t.Name), Version: t.Version})
 		e.Assigned, e.ZnodeVersion, e.Partitions, e.Adding, e.Removing = true, t.Version, a.Partitions, a.Adding, a.Removing
 	} else {
 		e.Change = cluster.Changed
 	}
-	if t.ConfigZxid > horizon {
+	if t.ConfigZxid > found {
 		st.Ops = append(st.Ops, Op{Kind: Check, Path: zkpaths.TopicConfigPath(t.Name), Version: t.ConfigVersion})
 		e.Config = &cluster.EntryConfig{ZnodeVersion: t.ConfigVersion, Values: t.Config}
 	}
