@@ -30,6 +30,12 @@ type guard struct {
 	established func(id int64, timeout time.Duration)
 	failed      func(error) // is told why a handshake failed
 
+	// watched is closed once the library has asked for its watches again; hold waits
+	// for that.
+	watched chan struct{}
+	asked   sync.Once
+	hold    sync.Once
+
 	once sync.Once
 	err  error  // of the handshake
 	head []byte // of the connect reply, not yet read by the library
@@ -62,11 +68,31 @@ func (g *guard) Read(p []byte) (int, error) {
 		g.head = g.head[n:]
 		return n, nil
 	}
+	if g.expect != 0 {
+		g.hold.Do(g.awaitWatches)
+	}
 	n, err := g.Conn.Read(p)
 	if bad := g.track(p[:n]); bad != nil {
 		return 0, bad
 	}
 	return n, err
+}
+
+// heldFor bounds how long replies are held back on a connection that goes on with a
+// session.
+const heldFor = 50 * time.Millisecond
+
+// awaitWatches holds the first reply back until the watches were asked for again.
+// The library reads its last zxid for that, on another goroutine than the one that
+// writes it with each reply, and nothing else orders the two: watches might be asked
+// for as of a zxid that is too new, and miss what came before it.
+func (g *guard) awaitWatches() {
+	timer := time.NewTimer(heldFor) // it may have none
+	defer timer.Stop()
+	select {
+	case <-g.watched:
+	case <-timer.C:
+	}
 }
 
 // track follows the frames in b.
@@ -135,6 +161,10 @@ func (g *guard) shake() error {
 
 // Write wraps errors as lost connections.
 func (g *guard) Write(p []byte) (int, error) {
+	const opSetWatches = 101
+	if len(p) >= 12 && binary.BigEndian.Uint32(p[8:]) == opSetWatches {
+		defer g.asked.Do(func() { close(g.watched) })
+	}
 	n, err := g.Conn.Write(p)
 	if err != nil {
 		err = &lostError{err}

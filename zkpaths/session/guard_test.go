@@ -42,7 +42,8 @@ func (c canned) SetReadDeadline(time.Time) error { return nil }
 
 func guarded(b []byte, expect int64) *guard {
 	return &guard{
-		Conn: canned{r: bytes.NewReader(b)}, handshake: time.Second, maxWait: time.Second, maxReply: 1 << 16, expect: expect,
+		watched: make(chan struct{}),
+		Conn:    canned{r: bytes.NewReader(b)}, handshake: time.Second, maxWait: time.Second, maxReply: 1 << 16, expect: expect,
 		established: func(int64, time.Duration) {}, failed: func(error) {},
 	}
 }
@@ -230,4 +231,43 @@ func TestPoison(t *testing.T) {
 	if l.add(other) {
 		t.Error("an answer forgives")
 	}
+}
+
+// TestRepliesWaitForTheWatches: on a connection that goes on with a session no reply
+// is handed on before the library has asked for its watches again, or has had time
+// to; on a new one at once.
+func TestRepliesWaitForTheWatches(t *testing.T) {
+	read := func(g *guard) time.Duration {
+		if _, err := io.ReadFull(g, make([]byte, 45)); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := io.ReadFull(g, make([]byte, 20)); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(began)
+	}
+	in := func(id int64) []byte { return append(reply(id, 6*time.Second), frame(16)...) }
+	synctest.Test(t, func(t *testing.T) {
+		if took := read(guarded(in(77), 0)); took != 0 {
+			t.Errorf("new session: %v", took)
+		}
+		if took := read(guarded(in(77), 77)); took != heldFor {
+			t.Errorf("no watches: %v, want %v", took, heldFor)
+		}
+		g := guarded(in(77), 77)
+		g.Conn = struct {
+			canned
+			io.Writer
+		}{g.Conn.(canned), io.Discard}
+		go func() {
+			<-time.After(10 * time.Millisecond)
+			ask := make([]byte, 44)
+			binary.BigEndian.PutUint32(ask[8:], 101)
+			g.Write(ask)
+		}()
+		if took := read(g); took != 10*time.Millisecond {
+			t.Errorf("watches asked for after 10 ms: %v", took)
+		}
+	})
 }

@@ -101,7 +101,8 @@ func (s *sess) dial(network, addr string, _ time.Duration) (net.Conn, error) {
 		return nil, err
 	}
 	g := &guard{
-		Conn: conn, handshake: wait, maxWait: max(timeout*2/3, 50*time.Millisecond), maxReply: s.c.opts.MaxReplyBytes,
+		watched: make(chan struct{}),
+		Conn:    conn, handshake: wait, maxWait: max(timeout*2/3, 50*time.Millisecond), maxReply: s.c.opts.MaxReplyBytes,
 		expect: id, established: s.established, failed: func(err error) { s.c.noteError(err); s.refused(network, addr, err) },
 	}
 	s.c.mu.Lock()
