@@ -105,9 +105,12 @@ func (m *Manager) Diverged(f *Following, leader EpochEnd) error {
 		case own == leader.Epoch:
 			to = min(to, leader.Offset)
 		}
-		if to < l.HighWatermark() {
-			m.logger.Warn("truncating below the high watermark: the leader's history differs", "partition", f.TP.String(),
-				"to", to, "high_watermark", l.HighWatermark(), "end", l.EndOffset(), "leader_epoch", int32(f.Epoch))
+		cut := []any{"partition", f.TP.String(), "to", to, "offsets", l.EndOffset() - to, "high_watermark", l.HighWatermark(), "end", l.EndOffset(), "leader_epoch", int32(f.Epoch)}
+		switch {
+		case to < l.HighWatermark():
+			m.logger.Warn("truncating below the high watermark: the leader's history differs", cut...)
+		case to < l.EndOffset():
+			m.logger.Info("cutting what the leader does not have", cut...)
 		}
 		return l.TruncateTo(to)
 	})
