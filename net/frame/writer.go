@@ -28,8 +28,9 @@ const (
 	// writeChunk bounds one write for the same reason.
 	writeChunk = 256 << 10
 	// copyChunk is the piece in which a range is copied where there is no
-	// sendfile.
-	copyChunk = 64 << 10
+	// sendfile. As much is held for a client that does not take it, without asking a
+	// Budget.
+	copyChunk = 16 << 10
 )
 
 // ErrShortRange means that a file ended before its range did. The frame that
@@ -61,6 +62,7 @@ type Writer struct {
 	left   []Piece // not sent yet
 	done   int64   // bytes of left[0] that are sent
 	joined *buf.Buf
+	copied *buf.Buf // bytes of left[0], a range, from done on
 	err    error
 	moved  bool                  // the last step sent something
 	step   func(fd uintptr) bool // w.send, made once
@@ -141,6 +143,14 @@ func (w *Writer) end() {
 		w.joined.Release()
 		w.joined = nil
 	}
+	w.dropCopied()
+}
+
+func (w *Writer) dropCopied() {
+	if w.copied != nil {
+		w.copied.Release()
+		w.copied = nil
+	}
 }
 
 // send runs when the socket may take more. It returns false to wait, and true after
@@ -170,11 +180,7 @@ func (w *Writer) sendPiece(fd int) (int, error) {
 	p := &w.left[0]
 	if p.Range == nil {
 		b := w.join(p.Bytes[w.done:])
-		n, err := syscall.Write(fd, b[:min(len(b), writeChunk)])
-		if err != nil && err != unix.EINTR && err != unix.EAGAIN {
-			err = fmt.Errorf("frame: %w", os.NewSyscallError("write", err))
-		}
-		return n, err
+		return write(fd, b[:min(len(b), writeChunk)])
 	}
 	f, ok := vfs.OSFile(p.Range.File)
 	if !ok {
@@ -192,15 +198,37 @@ func (w *Writer) sendPiece(fd int) (int, error) {
 	return n, err
 }
 
-// sendCopied sends the next bytes of a range of a file that has no descriptor.
-func (w *Writer) sendCopied(fd int, r *vfs.Range) (int, error) {
-	b := w.pool.Get(int(min(r.Length-w.done, copyChunk)))
-	defer b.Release()
-	p := b.B[:min(r.Length-w.done, copyChunk)]
-	if err := ReadRange(p, r.File, r.Offset+w.done); err != nil {
-		return 0, err
+// write is write(2). EINTR and EAGAIN are returned as they are.
+func write(fd int, b []byte) (int, error) {
+	n, err := syscall.Write(fd, b)
+	if err != nil && err != unix.EINTR && err != unix.EAGAIN {
+		err = fmt.Errorf("frame: %w", os.NewSyscallError("write", err))
 	}
-	return syscall.Write(fd, p)
+	return n, err
+}
+
+// sendCopied sends the next bytes of a range of a file that has no descriptor. What
+// the socket does not take is kept: some of these files can be read only once, from
+// their begin to their end.
+func (w *Writer) sendCopied(fd int, r *vfs.Range) (int, error) {
+	if w.copied == nil {
+		size := min(r.Length-w.done, copyChunk)
+		w.copied = w.pool.Get(int(size))
+		w.copied.B = w.copied.B[:size]
+		if err := ReadRange(w.copied.B, r.File, r.Offset+w.done); err != nil {
+			return 0, err
+		}
+	}
+	n, err := write(fd, w.copied.B)
+	switch {
+	case err != nil:
+	case n < len(w.copied.B):
+		// What is left moves to the front, so that the pool gets the whole buffer back.
+		w.copied.B = w.copied.B[:copy(w.copied.B, w.copied.B[n:])]
+	default:
+		w.dropCopied()
+	}
+	return n, err
 }
 
 // join puts first, the rest of the first piece, and the small pieces of bytes that
