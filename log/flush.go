@@ -135,7 +135,7 @@ func (l *Log) sealSegment(s *segment, next int64) error {
 	if s.sealed {
 		return nil
 	}
-	if err := s.seal(); err != nil {
+	if err := s.seal(false); err != nil {
 		return err
 	}
 	return l.syncSnapshot(next)
@@ -200,7 +200,7 @@ func (l *Log) finish() error {
 		return l.failUnlessFull(err)
 	}
 	s.sealed = false
-	if err := s.seal(); err != nil {
+	if err := s.seal(len(l.segments) == 1 && s.size.Load() == 0); err != nil {
 		return l.failUnlessFull(err)
 	}
 	if err := l.epochs.saveAgain(); err != nil {

@@ -24,6 +24,7 @@ type rewriting struct {
 	last          map[int64]lastBatch
 	out           *segment
 	pending       []byte // not written yet
+	next          int64  // what is added next has no smaller offset
 	changed       bool
 }
 
@@ -148,13 +149,7 @@ func (w *rewriting) take(h *batch.Header, b []byte, keepLegacyTombstones bool) e
 	if err != nil {
 		return w.unread(h, b)
 	}
-	w.done.RecordsRead += int64(f.Read)
-	w.done.RecordsKept += int64(f.Kept)
-	w.changed = w.changed || !f.Unchanged
-	if f.Bytes == nil {
-		return nil
-	}
-	return w.add(&f.Header, f.Bytes)
+	return w.takeFiltered(&f)
 }
 
 // keep tells whether a record is the last of its key. What has no key is not kept.
@@ -177,26 +172,26 @@ func (w *rewriting) mustStay(h *batch.Header) bool {
 	return h.Control() && h.ProducerEpoch == last.epoch
 }
 
-// takeLegacy keeps or drops a message of the old formats as a whole: a compressed
-// one goes when nothing in it is left.
+// takeLegacy decides what is left of one message of the old formats.
 func (w *rewriting) takeLegacy(h *batch.Header, b []byte, keepTombstones bool) error {
-	read, kept := 0, 0
-	for rec, err := range batch.Records(b, w.l.o.Codecs) {
-		if err != nil {
-			return w.unread(h, b)
-		}
-		read++
-		if w.keep(rec.Offset, rec.Key) && (rec.Value != nil || keepTombstones || rec.Offset > w.o.Map.Latest()) {
-			kept++
-		}
+	f, err := w.filter.ApplyLegacy(h, b, func(offset int64, key []byte, tombstone bool) bool {
+		return w.keep(offset, key) && (!tombstone || keepTombstones || offset > w.o.Map.Latest())
+	})
+	if err != nil || f.Bytes != nil && f.Header.LastOffset() < w.next {
+		return w.unread(h, b)
 	}
-	w.done.RecordsRead += int64(read)
-	if kept == 0 {
-		w.changed = true
+	return w.takeFiltered(&f)
+}
+
+// takeFiltered counts what is left of a batch, and stores it.
+func (w *rewriting) takeFiltered(f *batch.Filtered) error {
+	w.done.RecordsRead += int64(f.Read)
+	w.done.RecordsKept += int64(f.Kept)
+	w.changed = w.changed || !f.Unchanged
+	if f.Bytes == nil {
 		return nil
 	}
-	w.done.RecordsKept += int64(read)
-	return w.add(h, b)
+	return w.add(&f.Header, f.Bytes)
 }
 
 // unread keeps a batch whose checksum is right and whose records can't be read:
@@ -219,6 +214,7 @@ func (w *rewriting) add(h *batch.Header, b []byte) error {
 		return err
 	}
 	w.pending = append(w.pending, b...)
+	w.next = h.NextOffset()
 	s.size.Store(position + int64(len(b)))
 	if len(w.pending) >= w.o.BufferBytes {
 		return w.write()
@@ -249,7 +245,7 @@ func (w *rewriting) finish(last *source) error {
 	if s.size.Load() == 0 {
 		s.synced = -1 // an empty file has a name to be synced
 	}
-	if err := s.seal(); err != nil {
+	if err := s.seal(false); err != nil {
 		return err
 	}
 	s.created, s.jitter = last.s.created, 0

@@ -256,8 +256,11 @@ func (s *segment) releaseReserved() error {
 }
 
 // seal syncs a segment that gets no more appends, with its indexes, and gives
-// back their memory. The caller holds Log.maint.
-func (s *segment) seal() error {
+// back their memory. Apache Kafka takes a segment for damaged that has no offset
+// index, be it an empty one; bare leaves it out where that costs most and says
+// least, in the thousands of partitions that were never written to. The caller
+// holds Log.maint.
+func (s *segment) seal(bare bool) error {
 	if s.sealed {
 		return nil
 	}
@@ -267,7 +270,7 @@ func (s *segment) seal() error {
 	if err := s.sync(); err != nil {
 		return err
 	}
-	if s.times.Len() > 0 {
+	if !bare {
 		if err := s.offsets.Create(); err != nil {
 			return err
 		}

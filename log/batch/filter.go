@@ -5,9 +5,10 @@ import (
 	"fmt"
 )
 
-// Filter takes records out of stored magic-2 batches, for compaction. What is
-// left keeps its offsets, sequences and timestamps; the batch keeps its base
-// offset and its last offset delta. It is not for use by many goroutines.
+// Filter takes records out of stored batches, for compaction. What is left keeps
+// its offsets, sequences and timestamps; a batch keeps its base offset and its last
+// offset delta, messages of the old formats don't. It is not for use by many
+// goroutines.
 type Filter struct {
 	// Codecs opens and makes compressed batches; required.
 	Codecs *Codecs
@@ -48,8 +49,8 @@ type Filtered struct {
 	Read, Kept int
 }
 
-// Apply filters b, one whole batch with a right checksum, whose header is h. It
-// fails, as Records does, where the records can't be read.
+// Apply filters b, one whole batch of magic 2 with a right checksum, whose header
+// is h. It fails, as Records does, where the records can't be read.
 func (f *Filter) Apply(h *Header, b []byte, o *FilterOptions) (Filtered, error) {
 	if h.Magic != 2 {
 		return Filtered{}, fmt.Errorf("%w: message format %d", ErrInvalidRecord, h.Magic)

@@ -132,8 +132,8 @@ func (x *OffsetIndex) Reset() error { return x.t.reset() }
 // that is new. It may be called on a sealed index.
 func (x *OffsetIndex) Sync() error { return x.t.sync() }
 
-// Create makes the file if there is none, be it empty: Kafka's tools want the
-// offset index of every segment that has a time index.
+// Create makes the file if there is none, be it empty: Apache Kafka and its tools
+// want the offset index of every segment.
 func (x *OffsetIndex) Create() error { return x.t.create() }
 
 // Seal writes all entries out, trims the file and gives back memory and
