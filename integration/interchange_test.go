@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -184,6 +185,7 @@ func TestInterchange(t *testing.T) {
 		}
 
 		b.startKafka()
+		wantIndexesTaken(t, b)
 		checkLog(t, readAll(t, b, "x", partitions), acked)
 		wantCommitted(t, b, "x", partitions, int64(101+round))
 		if got := committed(t, b, "txn", 5); !slices.Equal(got, want) {
@@ -196,6 +198,27 @@ func TestInterchange(t *testing.T) {
 		b.stopKafka()
 	}
 }
+
+// wantIndexesTaken wants that Apache Kafka, which has just started, took the
+// indexes of all segments that have a record, or are older than the last, as they
+// were.
+func wantIndexesTaken(t *testing.T, b *broker) {
+	t.Helper()
+	out := b.proc.Output()
+	for line := range strings.Lines(out) {
+		m := rebuilt.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		segments := b.glob(filepath.Join(m[1], "*.log"))
+		info, err := os.Stat(b.data(m[1], m[2]+".log"))
+		if err != nil || info.Size() > 0 || len(segments) > 1 {
+			t.Errorf("Apache Kafka, of a log of %d segments: %s", len(segments), line)
+		}
+	}
+}
+
+var rebuilt = regexp.MustCompile(`(?:Found a corrupted index|Could not find offset index).*/([^/]+)/(\d{20})\.log`)
 
 // dumpSegments lets Apache Kafka's DumpLogSegments check every file of the logs:
 // records of all codecs opened, indexes against records, snapshots of producers.
@@ -211,6 +234,17 @@ func dumpSegments(t *testing.T, b *broker) {
 		}
 	}
 	out := java(t, "", "kafka.tools.DumpLogSegments", "--deep-iteration", "--print-data-log", "--files", strings.Join(files, ","))
+	var indexes []string
+	for _, f := range files {
+		if e := filepath.Ext(f); e == ".index" || e == ".timeindex" {
+			indexes = append(indexes, f)
+		}
+	}
+	sane := java(t, "", "kafka.tools.DumpLogSegments", "--index-sanity-check", "--files", strings.Join(indexes, ","))
+	passed, empty := strings.Count(sane, "passed sanity check."), strings.Count(sane, "is empty.")
+	if passed+empty != len(indexes) || passed < 10 {
+		t.Errorf("of %d indexes %d passed Apache Kafka's check and %d are empty: %s", len(indexes), passed, empty, sane)
+	}
 	lower := strings.ToLower(out)
 	for _, complaint := range []string{"mismatch", "corrupt", "invalid: true", "isvalid: false", "not found", "non-consecutive", "exception", "found timestamp", "out of order"} {
 		if i := strings.Index(lower, complaint); i >= 0 {

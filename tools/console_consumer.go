@@ -104,7 +104,7 @@ func (t *tool) consoleConsumer(ctx context.Context, f *consumerFlags) error {
 			err = fmt.Errorf("offsets of group %s could not be committed: %w", f.group, explain(commitErr))
 		}
 	}
-	cl.Close()
+	cl.CloseAllowingRebalance()
 	fmt.Fprintf(t.err, "Processed a total of %d messages\n", count)
 	return err
 }
@@ -161,7 +161,10 @@ func (f *consumerFlags) options(props map[string]string) ([]kgo.Opt, error) {
 		opts = append(opts, kgo.ConsumeTopics(f.topic))
 	}
 	if f.group != "" {
-		opts = append(opts, kgo.ConsumerGroup(f.group), kgo.AutoCommitMarks())
+		// What was polled is printed and marked before a partition may go to another
+		// member, which then begins behind it: nothing is printed twice but what a
+		// member has not committed when it dies.
+		opts = append(opts, kgo.ConsumerGroup(f.group), kgo.AutoCommitMarks(), kgo.BlockRebalanceOnPoll())
 		if props["partition.assignment.strategy"] == "" { // Java's default pair
 			opts = append(opts, kgo.Balancers(kgo.RangeBalancer(), kgo.CooperativeStickyBalancer()))
 		}
@@ -216,6 +219,7 @@ func (t *tool) printRecords(ctx context.Context, cl *kgo.Client, f *consumerFlag
 			}
 			cl.MarkCommitRecords(rec)
 		}
+		cl.AllowRebalance()
 		if err := out.Flush(); err != nil {
 			return count, fmt.Errorf("cannot write: %w", err)
 		}
