@@ -18,6 +18,10 @@ import (
 	"barnabas/zkpaths/session"
 )
 
+// limit is how long something may take that a test waits for: far longer than it
+// does, since only what hangs shall meet it.
+const limit = time.Minute
+
 // node is a broker without a log: a session, a registration, the reader of the
 // change log, and a controller.
 type node struct {
@@ -80,7 +84,7 @@ func (n *node) register() {
 // await waits until the node's image fulfils a condition.
 func (n *node) await(what string, until func(*cluster.Image) bool) *cluster.Image {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), limit)
 	defer cancel()
 	if err := n.meta.WaitFor(ctx, until); err != nil {
 		n.t.Fatalf("waiting for %s: %v", what, err)
@@ -99,6 +103,40 @@ func (n *node) create(nt cluster.NewTopic) {
 
 func (n *node) tryCreate(nt cluster.NewTopic) error {
 	return n.ctl.CreateTopics(n.t.Context(), []cluster.NewTopic{nt}, false)[0].Err
+}
+
+// edit changes a znode as a hand does: what is read is written changed, and all of
+// it again if somebody, such as the controller, wrote in between.
+func (n *node) edit(path string, change func(old []byte) ([]byte, error)) {
+	n.t.Helper()
+	waitUntil(n.t, "an edit of "+path, func() bool {
+		old, st, err := n.zk.Get(n.t.Context(), path)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		data, err := change(old)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		_, err = n.zk.Set(n.t.Context(), path, data, st.Version)
+		if err != nil && !errors.Is(err, session.ErrBadVersion) {
+			n.t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
+// editAssignment writes into a topic's znode who shall hold a partition.
+func (n *node) editAssignment(topic string, partition int32, to ...kafka.BrokerID) {
+	n.t.Helper()
+	n.edit(zkpaths.TopicPath(topic), func(old []byte) ([]byte, error) {
+		a, err := zkpaths.DecodeAssignment(old)
+		if err != nil {
+			return nil, err
+		}
+		a.Partitions[partition] = to
+		return a.Encode(), nil
+	})
 }
 
 func (n *node) delete(topic string) {
@@ -217,13 +255,7 @@ func TestOperatorAtZkCli(t *testing.T) {
 			t.Error("an adopted topic has no id")
 		}
 		// More partitions by hand.
-		data, st, err := n.zk.Get(ctx, zkpaths.TopicPath("hand"))
-		must(err)
-		a, err := zkpaths.DecodeAssignment(data)
-		must(err)
-		a.Partitions[2] = []kafka.BrokerID{1}
-		_, err = n.zk.Set(ctx, zkpaths.TopicPath("hand"), a.Encode(), st.Version)
-		must(err)
+		n.editAssignment("hand", 2, 1)
 		n.await("a third partition", led("hand", 3))
 		// A config, the way kafka-configs --zookeeper wrote it.
 		_, err = n.zk.Create(ctx, zkpaths.TopicConfigPath("hand"), zkpaths.EncodeConfig(map[string]string{"segment.ms": "7"}), session.Persistent)

@@ -182,22 +182,7 @@ func TestReassignByTopicZnode(t *testing.T) {
 	zktest.Both(t, func(t *testing.T, connect string) {
 		one := three(t, connect, 2)[0]
 		one.await("t", led("t", 2))
-		edit := func(partition int32, to ...kafka.BrokerID) {
-			t.Helper()
-			data, st, err := one.zk.Get(t.Context(), zkpaths.TopicPath("t"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			a, err := zkpaths.DecodeAssignment(data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a.Partitions[partition] = to
-			if _, err := one.zk.Set(t.Context(), zkpaths.TopicPath("t"), a.Encode(), st.Version); err != nil {
-				t.Fatal(err)
-			}
-		}
-		edit(0, 2, 3)
+		one.editAssignment("t", 0, 2, 3)
 		one.await("the wish", func(im *cluster.Image) bool { return ofT(im, 0).Moving() })
 		if got := one.moving(); !slices.Equal(got, []string{"0 [2 3 1] [2 3] [1]"}) {
 			t.Errorf("under way: %v", got)
@@ -208,8 +193,8 @@ func TestReassignByTopicZnode(t *testing.T) {
 		one.catchUp(0, 1, 2, 3)
 		one.heldBy(0, 2, 3)
 		// Nobody at all is no wish.
-		edit(1)
-		edit(0, 3, 2)
+		one.editAssignment("t", 1)
+		one.editAssignment("t", 0, 3, 2)
 		one.await("the other order", func(im *cluster.Image) bool { return slices.Equal(ofT(im, 0).Replicas, []kafka.BrokerID{3, 2}) })
 		one.heldBy(1, 1)
 		sameAsLoaded(t, one)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"barnabas/cluster"
 	"barnabas/internal/kafka"
@@ -152,7 +151,7 @@ func TestAlterPartitionEnds(t *testing.T) {
 		if _, err := one.ctl.AlterPartition(gone, 1, im.Broker(1).Epoch, nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, stop := context.WithTimeout(t.Context(), limit)
 		defer stop()
 		var wg sync.WaitGroup
 		for range 4 {

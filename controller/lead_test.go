@@ -107,18 +107,14 @@ func TestPreferredElectionByZnode(t *testing.T) {
 		one.alter(1, 2)
 		swap := func() {
 			t.Helper()
-			data, st, err := one.zk.Get(t.Context(), zkpaths.StatePath(t0))
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := zkpaths.DecodeState(data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.Leader, s.LeaderEpoch = 2, s.LeaderEpoch+1
-			if _, err := one.zk.Set(t.Context(), zkpaths.StatePath(t0), s.Encode(), st.Version); err != nil {
-				t.Fatal(err)
-			}
+			one.edit(zkpaths.StatePath(t0), func(old []byte) ([]byte, error) {
+				s, err := zkpaths.DecodeState(old)
+				if err != nil {
+					return nil, err
+				}
+				s.Leader, s.LeaderEpoch = 2, s.LeaderEpoch+1
+				return s.Encode(), nil
+			})
 			two.await("the edit to be found by the scrub", leads(t0, 2))
 		}
 		swap()
@@ -201,14 +197,8 @@ func TestAutoRebalanceNotOutOfReach(t *testing.T) {
 		one.await("the return", func(im *cluster.Image) bool { return im.Alive(2) })
 		one.alter(1, 2)
 		one.await("the larger ISR", func(im *cluster.Image) bool { return len(im.Partition(t0).ISR) == 2 })
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		deadline := time.Now().Add(20 * time.Second)
-		for want := asked.Load() + 2; asked.Load() < want; <-tick.C {
-			if time.Now().After(deadline) {
-				t.Fatal("nobody asks who is in reach")
-			}
-		}
+		want := asked.Load() + 2
+		waitUntil(t, "somebody to ask who is in reach", func() bool { return asked.Load() >= want })
 		if p := one.meta.Current().Partition(t0); p.Leader != 1 {
 			t.Fatalf("given back: %+v", p)
 		}
