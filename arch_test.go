@@ -53,7 +53,7 @@ var floors = map[string]int{
 const brokerItself = "broker."
 
 // forTests are the rooms that only tests may import.
-var forTests = []string{"brokertest", "internal/zktest", "internal/testproc", "internal/testcluster", "integration"}
+var forTests = []string{"brokertest", "internal/zktest", "internal/testaddr", "internal/testproc", "internal/testcluster", "integration"}
 
 // deaf says what a room must not import beyond its floor; a path ending in "/"
 // means all below it.

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"barnabas/brokertest"
+	"barnabas/internal/testaddr"
 	"barnabas/internal/vfs"
 	"barnabas/zkpaths/devzk"
 )
@@ -19,16 +20,16 @@ import (
 func TestZooKeeperRestoredFromABackup(t *testing.T) {
 	mem := vfs.NewMem()
 	startZK := func(fs vfs.FS, addr string) *devzk.Server {
-		zk, err := devzk.Start(devzk.Options{Addr: addr, Dir: "/zk", FS: fs, Tick: 100 * time.Millisecond, MinSessionTimeout: 200 * time.Millisecond})
+		zk, err := devzk.Start(devzk.Options{Addr: addr, Dir: "/zk", FS: fs, Tick: 100 * time.Millisecond, MinSessionTimeout: 200 * time.Millisecond, MaxSessionTimeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { zk.Close() })
 		return zk
 	}
-	zk := startZK(mem, "")
-	addr := zk.Addr()
-	c := brokertest.Start(t, brokertest.Brokers(2), brokertest.ZooKeeper(addr), brokertest.Config("zookeeper.session.timeout.ms", "1000"),
+	addr := testaddr.Reserve(t) // of all three, one after the other
+	zk := startZK(mem, addr)
+	c := brokertest.Start(t, brokertest.Brokers(2), brokertest.ZooKeeper(addr), brokertest.Config("zookeeper.session.timeout.ms", "3000"),
 		brokertest.Topics(brokertest.Topic{Name: "t", Partitions: 4, ReplicationFactor: 2}))
 	cl := c.Client(kgo.RetryTimeout(time.Minute), kgo.UnknownTopicRetries(-1))
 	awaitISR(t, cl, "t", 2)
@@ -36,7 +37,7 @@ func TestZooKeeperRestoredFromABackup(t *testing.T) {
 	zk.Close()
 	backup := mem.CrashClone(100)
 	zk = startZK(mem, addr)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	admin := kadm.NewClient(cl)
 	for { // until the brokers have their sessions back

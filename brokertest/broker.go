@@ -19,7 +19,7 @@ type Broker struct {
 	id   int
 	fs   vfs.FS
 	dir  string
-	addr string // "" before the first start
+	addr string
 
 	// Nil while it does not run.
 	run  *broker.Broker
@@ -103,12 +103,9 @@ func (b *Broker) start(ctx context.Context) error {
 	maps.Copy(values, map[string]string{
 		"broker.id":         fmt.Sprint(b.id),
 		"zookeeper.connect": b.c.connect,
-		"listeners":         "PLAINTEXT://127.0.0.1:0",
+		"listeners":         "PLAINTEXT://" + b.addr,
 		"log.dirs":          b.dir,
 	})
-	if b.addr != "" {
-		values["listeners"] = "PLAINTEXT://" + b.addr
-	}
 	config, _, err := conf.FromMap(values)
 	if err != nil {
 		return fmt.Errorf("brokertest: the configuration of broker %d: %w", b.id, err)
@@ -120,7 +117,7 @@ func (b *Broker) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("brokertest: starting broker %d: %w", b.id, err)
 	}
-	b.run, b.life, b.addr = run, l, run.Addr("PLAINTEXT").String()
+	b.run, b.life = run, l
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/errgroup"
 
+	"barnabas/internal/testaddr"
 	"barnabas/internal/vfs"
 	"barnabas/zkpaths/devzk"
 )
@@ -29,6 +30,7 @@ type Cluster struct {
 	connect string
 	brokers []*Broker
 	once    sync.Once      // guards the closing
+	release []func()       // the brokers' ports
 	dying   sync.WaitGroup // killed brokers whose goroutines still end
 }
 
@@ -59,7 +61,12 @@ func Start(t testing.TB, opts ...Option) *Cluster {
 		c.zk, c.connect = zk, zk.Addr()
 	}
 	for id := range o.brokers {
-		c.brokers = append(c.brokers, &Broker{c: c, id: id, fs: fs, dir: filepath.Join(dir, fmt.Sprintf("broker-%d", id))})
+		addr, release, err := testaddr.Hold() // also while the broker does not run
+		if err != nil {
+			t.Fatalf("brokertest: %v", err)
+		}
+		c.release = append(c.release, release)
+		c.brokers = append(c.brokers, &Broker{c: c, id: id, fs: fs, addr: addr, dir: filepath.Join(dir, fmt.Sprintf("broker-%d", id))})
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -90,6 +97,9 @@ func (c *Cluster) Close() {
 			c.t.Errorf("brokertest: closing: %v", err)
 		}
 		c.dying.Wait()
+		for _, release := range c.release {
+			release()
+		}
 		if c.zk == nil {
 			return
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"barnabas/internal/testaddr"
 	"barnabas/internal/testproc"
 	"barnabas/internal/zktest"
 )
@@ -25,7 +26,7 @@ type devServer struct {
 }
 
 func newDev(t testing.TB) *devServer {
-	d := &devServer{t: t, dir: t.TempDir(), addr: freeAddr(t), zk: freeAddr(t)}
+	d := &devServer{t: t, dir: t.TempDir(), addr: testaddr.Reserve(t), zk: testaddr.Reserve(t)}
 	t.Cleanup(func() {
 		if d.proc == nil {
 			return

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"barnabas/internal/testaddr"
 	"barnabas/internal/zktest"
 )
 
@@ -35,7 +36,7 @@ type proxy struct {
 
 func newProxy(t testing.TB, target string) *proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", testaddr.Reserve(t)) // again, too: allow
 	if err != nil {
 		t.Fatal(err)
 	}

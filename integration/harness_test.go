@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"barnabas/internal/testaddr"
 	"barnabas/internal/testproc"
 	"barnabas/internal/zktest"
 )
@@ -67,17 +67,6 @@ func eventually(t testing.TB, limit time.Duration, what string, ask func() error
 	}
 }
 
-// freeAddr is a loopback address whose port is free now.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // broker is a `barnabas server` of this test. Its address and its files stay the
 // same over restarts.
 type broker struct {
@@ -103,7 +92,7 @@ func newBroker(t testing.TB, lines ...string) *broker {
 // prepareBroker writes the files of broker 1 on a ZooKeeper, and starts nothing.
 func prepareBroker(t testing.TB, connect string, lines ...string) *broker {
 	t.Helper()
-	b := &broker{t: t, addr: freeAddr(t), zk: connect, dir: t.TempDir()}
+	b := &broker{t: t, addr: testaddr.Reserve(t), zk: connect, dir: t.TempDir()}
 	b.props = filepath.Join(b.dir, "server.properties")
 	text := append([]string{
 		"broker.id=1",

@@ -14,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"barnabas/internal/testaddr"
 	"barnabas/internal/zktest"
 )
 
@@ -46,7 +47,7 @@ func TestNearestReplica(t *testing.T) {
 	var brokers []*broker
 	var pages []string
 	for i := range 3 {
-		pages = append(pages, freeAddr(t))
+		pages = append(pages, testaddr.Reserve(t))
 		b := prepareBroker(t, connect, fmt.Sprint("broker.id=", i+1), fmt.Sprint("broker.rack=rack", i+1), "barnabas.http.listen="+pages[i],
 			"replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector")
 		b.start()

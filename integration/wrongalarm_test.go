@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"barnabas/internal/testaddr"
 	"barnabas/internal/zktest"
 )
 
@@ -65,12 +66,12 @@ func awaitMetric(t *testing.T, page, line string) {
 // acknowledged is lost. The second time it is exempt.
 func TestRejectedButAlive(t *testing.T) {
 	connect := zktest.Chroot(t, zktest.Real(t))
-	behind := freeAddr(t)
+	behind := testaddr.Reserve(t)
 	p := newProxy(t, behind)
 	var brokers []*broker
 	var pages []string
 	for i := range 3 {
-		pages = append(pages, freeAddr(t))
+		pages = append(pages, testaddr.Reserve(t))
 		lines := []string{fmt.Sprint("broker.id=", i+1), "min.insync.replicas=2", "zookeeper.session.timeout.ms=30000", "barnabas.http.listen=" + pages[i]}
 		if i == 0 {
 			lines = append(lines, "listeners=PLAINTEXT://"+behind, "advertised.listeners=PLAINTEXT://"+p.addr(), "barnabas.fast.death=on")

@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"barnabas/conf"
+	"barnabas/internal/testaddr"
 )
 
 // run carries out a command line against a pretended broker.
@@ -34,12 +35,7 @@ func run(t *testing.T, start func(context.Context, *conf.Config, *slog.Logger) (
 }
 
 func TestExitCodes(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := closed.Addr().String()
-	closed.Close()
+	nobody := testaddr.Reserve(t)
 	for _, test := range []struct {
 		args string
 		code int

@@ -16,6 +16,7 @@ import (
 
 	"barnabas/broker/registration"
 	"barnabas/internal/kafka"
+	"barnabas/internal/testaddr"
 	"barnabas/internal/vfs"
 	"barnabas/internal/zktest"
 	"barnabas/zkpaths"
@@ -36,7 +37,7 @@ type node struct {
 // start connects a client and makes a registrar; change edits its options.
 func start(t *testing.T, connect string, id kafka.BrokerID, dirs []string, change func(*registration.Options)) *node {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", testaddr.Reserve(t)) // nobody else's after cut
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"barnabas/internal/testaddr"
 	"barnabas/internal/testproc"
 )
 
@@ -34,9 +35,9 @@ func NewEnsemble(t testing.TB, n int) *Ensemble {
 	e := &Ensemble{t: t, java: java, dir: t.TempDir(), procs: make([]*testproc.Process, n)}
 	var servers []string
 	for i := range n {
-		e.addrs = append(e.addrs, freeAddr(t))
-		peers := freeAddr(t)
-		_, electionPort, _ := net.SplitHostPort(freeAddr(t))
+		e.addrs = append(e.addrs, testaddr.Reserve(t))
+		peers := testaddr.Reserve(t)
+		_, electionPort, _ := net.SplitHostPort(testaddr.Reserve(t))
 		servers = append(servers, fmt.Sprintf("server.%d=%s:%s", i+1, peers, electionPort))
 	}
 	for i, addr := range e.addrs {
@@ -68,15 +69,6 @@ func NewEnsemble(t testing.TB, n int) *Ensemble {
 		e.await(i)
 	}
 	return e
-}
-
-func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (e *Ensemble) launch(i int) {

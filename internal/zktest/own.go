@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"barnabas/internal/testaddr"
 )
 
 // Own is a real ZooKeeper that one test has for itself, to be stopped, killed
@@ -18,17 +20,7 @@ type Own struct {
 // NewOwn starts one; it ends with the test.
 func NewOwn(t testing.TB) *Own {
 	t.Helper()
-	java, err := findJava()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := launch(java, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &Own{t: t, java: java, r: r}
-	t.Cleanup(func() { o.r.proc.Kill() })
-	return o
+	return NewOwnAt(t, testaddr.Reserve(t))
 }
 
 // NewOwnAt is NewOwn on an address that the caller has made, by the command
@@ -39,7 +31,7 @@ func NewOwnAt(t testing.TB, addr string, under ...string) *Own {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := launchAt(java, t.TempDir(), addr, under...)
+	r, err := launch(java, t.TempDir(), addr, under...)
 	if err != nil {
 		t.Fatal(err)
 	}

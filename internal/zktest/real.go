@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"barnabas/internal/testaddr"
 	"barnabas/internal/testproc"
 )
 
@@ -65,29 +66,15 @@ func startReal() (*realServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	for try := 1; ; try++ {
-		r, err := launch(java, filepath.Join(dir, fmt.Sprint(try)))
-		if err == nil || try == 3 { // the port may have been taken in between
-			return r, err
-		}
-	}
-}
-
-func launch(java, dir string) (*realServer, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, _, err := testaddr.Hold()
 	if err != nil {
 		return nil, err
 	}
-	addr := l.Addr().String()
-	l.Close()
-	return launchAt(java, dir, addr)
+	return launch(java, dir, addr)
 }
 
-// launchAt starts a server on an address, by the command under if there is one.
-func launchAt(java, dir, addr string, under ...string) (*realServer, error) {
+// launch starts a server on an address, by the command under if there is one.
+func launch(java, dir, addr string, under ...string) (*realServer, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err

@@ -4,28 +4,25 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
+
+	"barnabas/internal/testaddr"
 )
 
 func TestProbe(t *testing.T) {
 	open := listen(t, metadata)
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	refusing := gone.Addr().String()
-	gone.Close()
+	refusing := testaddr.Reserve(t)
 	const silent = "silent:1" // as a host without power
-	p := New(Options{DialTimeout: 100 * time.Millisecond, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if addr == silent {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
 		return new(net.Dialer).DialContext(ctx, network, addr)
-	}})
-	defer p.Close()
+	}
 	for _, c := range []struct {
 		name  string
 		addrs []string
@@ -42,6 +39,12 @@ func TestProbe(t *testing.T) {
 		{"no address", nil, Silent, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			timeout := time.Minute
+			if slices.Contains(c.addrs, silent) {
+				timeout = 100 * time.Millisecond
+			}
+			p := New(Options{DialTimeout: timeout, Dial: dial})
+			defer p.Close()
 			got, link := p.Probe(t.Context(), c.addrs)
 			if got != c.want || (link != nil) != c.link {
 				t.Errorf("got %d and a link %v, want %d and %v", got, link != nil, c.want, c.link)

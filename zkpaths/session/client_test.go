@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"barnabas/internal/testaddr"
 	"barnabas/internal/zktest"
 	"barnabas/zkpaths/devzk"
 	"barnabas/zkpaths/session"
@@ -57,7 +58,7 @@ func (h *heard) kinds() (out []session.StateKind) {
 // await waits until what was heard satisfies ok.
 func (h *heard) await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		h.mu.Lock()
 		good := ok()
@@ -70,7 +71,7 @@ func (h *heard) await(t *testing.T, what string, ok func() bool) {
 		case <-deadline:
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			t.Fatalf("waited 20 s for %s; heard %v, %v", what, h.events, h.kinds())
+			t.Fatalf("waited in vain for %s; heard %v, %v", what, h.events, h.kinds())
 		}
 	}
 }
@@ -80,7 +81,7 @@ func open(t *testing.T, o session.Options) (*session.Client, *heard) {
 	h := newHeard()
 	o.OnEvent, o.OnState = h.event, h.state
 	if o.Timeout == 0 {
-		o.Timeout = 6 * time.Second
+		o.Timeout = 20 * time.Second
 	}
 	c, err := session.Open(t.Context(), o)
 	if err != nil {
@@ -344,7 +345,7 @@ func TestExpiry(t *testing.T) {
 	zktest.Both(t, func(t *testing.T, connect string) {
 		ctx := t.Context()
 		var d cut
-		c, h := open(t, session.Options{Connect: connect, Dialer: d.dial, Timeout: 600 * time.Millisecond, ConnectTimeout: 20 * time.Second})
+		c, h := open(t, session.Options{Connect: connect, Dialer: d.dial, Timeout: 3 * time.Second, ConnectTimeout: time.Minute})
 		w, _ := open(t, session.Options{Connect: connect})
 		old := c.SessionID()
 		if _, err := c.Create(ctx, "/e", nil, session.Ephemeral); err != nil {
@@ -407,13 +408,8 @@ func TestPendingCallsFailOnExpiry(t *testing.T) {
 }
 
 func TestOpenWithoutServerNamesIt(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	_, err = session.Open(t.Context(), session.Options{Connect: addr + "/x", ConnectTimeout: 100 * time.Millisecond})
+	addr := testaddr.Reserve(t)
+	_, err := session.Open(t.Context(), session.Options{Connect: addr + "/x", ConnectTimeout: time.Second})
 	if !errors.Is(err, session.ErrNoServer) || !strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), "refused") {
 		t.Fatalf("got %v", err)
 	}

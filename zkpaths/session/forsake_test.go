@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"barnabas/internal/testaddr"
 	"barnabas/internal/vfs"
 	"barnabas/zkpaths/devzk"
 	"barnabas/zkpaths/session"
@@ -13,7 +14,7 @@ import (
 // startOn starts a server on files, at an address if one is given.
 func startOn(t *testing.T, fs vfs.FS, addr string) *devzk.Server {
 	t.Helper()
-	s, err := devzk.Start(devzk.Options{Addr: addr, Dir: "/zk", FS: fs, Tick: 50 * time.Millisecond, MinSessionTimeout: 100 * time.Millisecond})
+	s, err := devzk.Start(devzk.Options{Addr: addr, Dir: "/zk", FS: fs, Tick: 50 * time.Millisecond, MinSessionTimeout: 100 * time.Millisecond, MaxSessionTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,10 +27,10 @@ func startOn(t *testing.T, fs vfs.FS, addr string) *devzk.Server {
 // one, which sees what is there.
 func TestRestoredFromABackup(t *testing.T) {
 	mem := vfs.NewMem()
-	s := startOn(t, mem, "")
-	addr := s.Addr()
+	addr := testaddr.Reserve(t)
+	s := startOn(t, mem, addr)
 	states := make(chan session.State, 100)
-	c, err := session.Open(t.Context(), session.Options{Connect: addr, Timeout: 500 * time.Millisecond, OnState: func(s session.State) { states <- s }})
+	c, err := session.Open(t.Context(), session.Options{Connect: addr, Timeout: 3 * time.Second, OnState: func(s session.State) { states <- s }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func TestRestoredFromABackup(t *testing.T) {
 	}
 	await := func(kind session.StateKind) session.State {
 		t.Helper()
-		late := time.After(30 * time.Second)
+		late := time.After(time.Minute)
 		for {
 			select {
 			case s := <-states:
