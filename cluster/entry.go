@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -198,7 +197,7 @@ func (id *TopicIDText) UnmarshalText(b []byte) error {
 
 // Encode is the data of the entry's znode.
 func (e *Entry) Encode() []byte {
-	b, err := json.Marshal(e)
+	b, err := e.encode()
 	if err != nil {
 		panic("cluster: an entry that can't be encoded: " + err.Error()) // only plain values inside
 	}
@@ -212,7 +211,7 @@ func DecodeEntry(b []byte) (*Entry, error) {
 		return nil, fmt.Errorf("%w: %d bytes", ErrEntry, len(b))
 	}
 	e := &Entry{}
-	if err := json.Unmarshal(b, e); err != nil {
+	if err := e.unmarshal(b); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEntry, err)
 	}
 	if e.Version < 1 || e.MinReader > EntryVersion {

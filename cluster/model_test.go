@@ -332,15 +332,17 @@ func TestEntryText(t *testing.T) {
 	}
 }
 
-// No bytes make decoding or applying fail otherwise than by an error, and what
-// is accepted is written back the same.
+// No bytes make decoding or applying fail otherwise than by an error, decoding by
+// hand does what encoding/json does, and what is accepted is written back the same.
 func FuzzEntry(f *testing.F) {
 	w := newWorld(5)
 	for range 20 {
 		w.step()
 		f.Add(w.entries[len(w.entries)-1].Encode())
 	}
+	f.Add(manyStates(2, 2).Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
+		sameAsJSON(t, b)
 		e, err := DecodeEntry(b)
 		if err != nil {
 			return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -38,6 +39,13 @@ type node struct {
 
 func startNode(t *testing.T, connect string, id kafka.BrokerID, with ...func(*controller.Options)) *node {
 	t.Helper()
+	return startNodeOver(t, nil, connect, id, with...)
+}
+
+// startNodeOver is startNode with connections of the caller's.
+func startNodeOver(t *testing.T, dial func(ctx context.Context, network, addr string) (net.Conn, error), connect string, id kafka.BrokerID,
+	with ...func(*controller.Options)) *node {
+	t.Helper()
 	n := &node{t: t, id: id}
 	n.meta = metadata.New(metadata.Options{Interval: 100 * time.Millisecond})
 	o := controller.Options{BrokerID: id, Metadata: n.meta, Interval: 100 * time.Millisecond, ScrubRest: time.Millisecond}
@@ -45,7 +53,7 @@ func startNode(t *testing.T, connect string, id kafka.BrokerID, with ...func(*co
 		w(&o)
 	}
 	n.ctl = controller.New(o)
-	zk, err := session.Open(t.Context(), session.Options{Connect: connect, Timeout: 5 * time.Second,
+	zk, err := session.Open(t.Context(), session.Options{Connect: connect, Timeout: 5 * time.Second, Dialer: dial,
 		OnEvent: func(e session.Event) { n.meta.OnEvent(e); n.ctl.OnEvent(e) },
 		OnState: func(s session.State) { n.meta.OnState(s); n.ctl.OnState(s) }})
 	if err != nil {

@@ -44,13 +44,25 @@ func isConflict(err error) bool {
 	return errors.Is(err, session.ErrBadVersion) || errors.Is(err, session.ErrNoNode) || errors.Is(err, session.ErrNodeExists) || errors.Is(err, session.ErrNotEmpty)
 }
 
+func isLarge(err error) bool {
+	return errors.Is(err, session.ErrPoison) || errors.Is(err, session.ErrTooLarge)
+}
+
 func isUnknown(err error) bool {
 	return errors.Is(err, session.ErrConnectionLost) || errors.Is(err, session.ErrExpired)
 }
 
-// write carries steps out, in order, as many to a transaction as fit. After an
-// error, those before the failed transaction are done.
+// write carries steps out, as many to a transaction as fit. After an error some are
+// done, which the image tells, and the others are not. Steps that need each other
+// are done in order, so that what is done is a prefix.
 func (c *Controller) write(ctx context.Context, reason cluster.Reason, steps []plan.Step) error {
+	if independent(steps) {
+		return c.writeAhead(ctx, reason, steps)
+	}
+	return c.writeInOrder(ctx, reason, steps)
+}
+
+func (c *Controller) writeInOrder(ctx context.Context, reason cluster.Reason, steps []plan.Step) error {
 	present, err := c.presentContainers(ctx, steps)
 	if err != nil {
 		return err
@@ -59,13 +71,12 @@ func (c *Controller) write(ctx context.Context, reason cluster.Reason, steps []p
 	for len(steps) > 0 {
 		ops, entry, n := c.pack(steps[:min(limit, len(steps))], reason, present)
 		_, err := c.commit(ctx, ops, entry)
-		large := errors.Is(err, session.ErrPoison) || errors.Is(err, session.ErrTooLarge)
-		if large && n > 1 {
+		if isLarge(err) && n > 1 {
 			c.log.Warn("a transaction was too large, sending half of it", "steps", n, "ops", len(ops), "err", err)
 			limit = n / 2
 			continue
 		}
-		if topic := topicOfStep(&steps[0]); large && topic != "" {
+		if topic := topicOfStep(&steps[0]); isLarge(err) && topic != "" {
 			return &tooLarge{topic, err}
 		}
 		if err != nil {
@@ -211,45 +222,64 @@ func sessionOp(op plan.Op) session.Op {
 // returns when the entry has been read back, so the image is as new. The outcome
 // of a lost connection is found out before anything else is tried.
 func (c *Controller) commit(ctx context.Context, ops []session.Op, entry *cluster.Entry) (*cluster.Image, error) {
-	r := c.reign
-	if r == nil {
+	if c.reign == nil {
 		return nil, ErrNotController
 	}
-	all := append([]session.Op{session.CheckOp(zkpaths.ControllerEpochPath, r.zkVersion)}, ops...)
-	if entry != nil {
-		c.counter++
-		entry.Version, entry.Controller, entry.Epoch = cluster.EntryVersion, c.opts.BrokerID, r.epoch
-		entry.Token = cluster.Token{Broker: c.opts.BrokerID, Session: r.session, Counter: c.counter}
-		all = append(all, session.CreateOp(zkpaths.NewMetadataChange, entry.Encode(), session.PersistentSequential))
+	all := c.seal(ops, entry)
+	_, err := c.zk.Multi(ctx, all...)
+	if err = c.outcome(ctx, all, entry, err); err != nil {
+		return nil, err
 	}
-	for try := 1; ; try++ {
-		_, err := c.zk.Multi(ctx, all...)
-		if err == nil {
-			if entry == nil {
-				return c.meta.Current(), nil
-			}
-			return c.meta.CatchUp(ctx, false)
-		}
+	if entry == nil {
+		return c.meta.Current(), nil
+	}
+	return c.meta.CatchUp(ctx, false)
+}
+
+// seal makes a transaction of this reign: the fence, ops, and the entry if there is
+// one, which gets its token.
+func (c *Controller) seal(ops []session.Op, entry *cluster.Entry) []session.Op {
+	r := c.reign
+	all := append([]session.Op{session.CheckOp(zkpaths.ControllerEpochPath, r.zkVersion)}, ops...)
+	if entry == nil {
+		return all
+	}
+	c.counter++
+	entry.Version, entry.Controller, entry.Epoch = cluster.EntryVersion, c.opts.BrokerID, r.epoch
+	entry.Token = cluster.Token{Broker: c.opts.BrokerID, Session: r.session, Counter: c.counter}
+	return append(all, session.CreateOp(zkpaths.NewMetadataChange, entry.Encode(), session.PersistentSequential))
+}
+
+// outcome finds out what became of a sealed transaction that was answered with err:
+// nil if it is done. One that a lost connection has left open is looked for in the
+// log, and sent again as it was if it is not there.
+func (c *Controller) outcome(ctx context.Context, all []session.Op, entry *cluster.Entry, err error) error {
+	r := c.reign
+	if r == nil {
+		return ErrNotController
+	}
+	for try := 1; err != nil; try++ {
 		if !isUnknown(err) {
-			return nil, c.refused(err)
+			return c.refused(err)
 		}
-		im, cerr := c.meta.CatchUp(ctx, true)
-		if cerr != nil {
-			return nil, errors.Join(err, cerr)
+		if _, cerr := c.meta.CatchUp(ctx, true); cerr != nil {
+			return errors.Join(err, cerr)
 		}
 		if entry != nil {
 			if _, done := c.meta.Seen(entry.Token); done {
-				return im, nil
+				return nil
 			}
 		}
 		if c.zk.SessionID() != r.session {
 			c.resign("the ZooKeeper session expired")
-			return nil, fmt.Errorf("%w: %w", ErrNotController, err)
+			return fmt.Errorf("%w: %w", ErrNotController, err)
 		}
 		if errors.Is(err, session.ErrPoison) || try == 3 {
-			return nil, err
+			return err
 		}
+		_, err = c.zk.Multi(ctx, all...)
 	}
+	return nil
 }
 
 // refused says what a failed transaction means.

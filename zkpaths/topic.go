@@ -162,16 +162,29 @@ type stateJSON struct {
 	Recovery        int                   `json:"leader_recovery_state,omitempty"`
 }
 
-// Encode writes version 1.
+// Encode writes version 1, as render would write stateJSON: by hand, because an
+// election encodes thousands.
 func (s *State) Encode() []byte {
-	v := stateJSON{ControllerEpoch: s.ControllerEpoch, Leader: &s.Leader, Version: 1, LeaderEpoch: &s.LeaderEpoch, ISR: s.ISR}
-	if v.ISR == nil {
-		v.ISR = []kafka.BrokerID{}
+	b := make([]byte, 0, 96+8*len(s.ISR))
+	number := func(key string, n int64) {
+		b = append(b, key...)
+		b = strconv.AppendInt(b, n, 10)
 	}
+	number(`{"controller_epoch":`, int64(s.ControllerEpoch))
+	number(`,"leader":`, int64(s.Leader))
+	number(`,"version":1,"leader_epoch":`, int64(s.LeaderEpoch))
+	b = append(b, `,"isr":[`...)
+	for i, id := range s.ISR {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(id), 10)
+	}
+	b = append(b, ']')
 	if s.Recovering {
-		v.Recovery = 1
+		b = append(b, `,"leader_recovery_state":1`...)
 	}
-	return render(v)
+	return append(b, '}')
 }
 
 // DecodeState reads it.

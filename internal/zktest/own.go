@@ -43,6 +43,9 @@ func NewOwnAt(t testing.TB, addr string, under ...string) *Own {
 // Addr is its address, without chroot.
 func (o *Own) Addr() string { return o.r.addr }
 
+// PID is the id of its process.
+func (o *Own) PID() int { return o.r.proc.PID() }
+
 // Kill ends it by SIGKILL.
 func (o *Own) Kill() { o.r.proc.Kill() }
 
