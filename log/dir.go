@@ -37,9 +37,12 @@ type logDir struct {
 	dead, strays, futures []string
 	// What the checkpoints say, for the opening.
 	points, starts, watermarks, dirty map[kafka.TopicPartition]int64
-	// missing are partitions that a checkpoint names and that have no directory.
-	// Guarded by Manager.mu.
-	missing map[kafka.TopicPartition]bool
+	// ids are the topics of what the recovery points named at the start, by name;
+	// none: not known.
+	ids map[string][]kafka.TopicID
+	// missing are partitions that a checkpoint names and that have no directory, and
+	// the topics that they may be of; none: any. Guarded by Manager.mu.
+	missing map[kafka.TopicPartition][]kafka.TopicID
 
 	// unsynced is the bytes appended since the last background sync; wake asks for
 	// one.

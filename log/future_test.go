@@ -387,7 +387,7 @@ func TestMissing(t *testing.T) {
 	m = mustManager(t, mem, nil)
 	_, err = m.GetOrCreate(part(0), kafka.TopicID{7}, true)
 	must(t, err)
-	if m.Missing(part(0)) {
+	if m.Missing(part(0), kafka.TopicID{7}) {
 		t.Error("made, and missing still")
 	}
 	must(t, m.Close())

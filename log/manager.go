@@ -231,7 +231,7 @@ func (m *Manager) GetOrCreate(tp kafka.TopicPartition, id kafka.TopicID, isNew b
 		return nil, err
 	}
 	if !isNew {
-		return nil, m.whyAbsent(tp)
+		return nil, m.whyAbsent(tp, id)
 	}
 	return m.create(tp, id)
 }

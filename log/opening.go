@@ -2,7 +2,6 @@ package log
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"sync"
@@ -40,10 +39,11 @@ func (d *logDir) prepare(m *Manager) error {
 	if err := d.readState(m); err != nil {
 		return err
 	}
-	var err error
-	if d.points, err = d.readOffsets(m, checkpoint.RecoveryPointFile); err != nil {
+	points, err := d.readOffsets(m, checkpoint.RecoveryPointFile)
+	if err != nil {
 		m.o.Logger.Warn("recovery points unreadable: everything is scanned", "dir", d.path, "err", err)
 	}
+	d.points, d.ids = splitIDs(points)
 	if d.starts, err = d.readOffsets(m, checkpoint.LogStartFile); err != nil {
 		m.o.Logger.Warn("log start offsets unreadable: logs begin at their first segment", "dir", d.path, "err", err)
 	}
@@ -138,6 +138,7 @@ func (m *Manager) addUnopened(d *logDir, file string, offsets map[kafka.TopicPar
 		for tp := range d.missing {
 			offsets[tp] = 0
 		}
+		d.nameIDsLocked(m, offsets)
 	}
 }
 
@@ -257,82 +258,5 @@ func (m *Manager) publish(tp kafka.TopicPartition, d *logDir, l *Log) error {
 		}
 	}
 	told(tp)
-	return err
-}
-
-// findMissing notes the partitions that a checkpoint names and that are in no
-// directory: their logs were there once.
-func (m *Manager) findMissing() {
-	for _, d := range m.live() {
-		d.missing = map[kafka.TopicPartition]bool{}
-		for tp := range d.points {
-			if m.unopened[tp] == nil {
-				d.missing[tp] = true
-			}
-		}
-		if !d.hasMeta {
-			m.fresh = true
-		}
-	}
-}
-
-// Missing reports whether there is evidence that a partition had a log here which
-// is gone: a checkpoint names it, or a log directory was empty at the start. It
-// says nothing of a partition that has a log.
-func (m *Manager) Missing(tp kafka.TopicPartition) bool {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if m.fresh {
-		return true
-	}
-	for _, d := range m.dirs {
-		if d.missing[tp] {
-			return true
-		}
-	}
-	return false
-}
-
-// whyAbsent is why there is no log of a partition that should have one. What is
-// missing by the evidence of an empty directory is remembered over restarts.
-func (m *Manager) whyAbsent(tp kafka.TopicPartition) error {
-	for _, d := range m.dirs {
-		if err := d.failure.get(); err != nil {
-			return fmt.Errorf("%w: %s may be in %s", err, tp, d.path)
-		}
-	}
-	if !m.Missing(tp) {
-		return fmt.Errorf("%w: %s", ErrNotFound, tp)
-	}
-	live := m.live()
-	if len(live) == 0 {
-		return fmt.Errorf("%w: all of them", ErrOffline)
-	}
-	m.mu.Lock()
-	live[0].missing[tp] = true
-	m.mu.Unlock()
-	return fmt.Errorf("%w: %s: bring its directory back; or, to begin without its records, make an empty directory %s and start again",
-		ErrMissing, tp, path.Join(live[0].path, tp.String()))
-}
-
-func (m *Manager) noLongerMissingLocked(tp kafka.TopicPartition) {
-	for _, d := range m.dirs {
-		delete(d.missing, tp)
-	}
-}
-
-// Absent is what GetOrCreate would answer for a partition that existed before, or
-// nil if it has a log that works.
-func (m *Manager) Absent(tp kafka.TopicPartition) error {
-	if l, ok := m.Get(tp); ok {
-		return l.Failure()
-	}
-	if err := m.stateOfUnopened(tp); err != nil {
-		return err
-	}
-	err := m.whyAbsent(tp)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
 	return err
 }

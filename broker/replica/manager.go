@@ -82,6 +82,9 @@ type Manager struct {
 	registration, since atomic.Int64
 	// lastRegistration is the last one that there was.
 	lastRegistration atomic.Int64
+	// born is the first that since was: what was created later was made by this
+	// process if anybody made it here.
+	born atomic.Int64
 
 	produces *purgatory.Purgatory[kafka.TopicPartition]
 	fetches  *purgatory.Purgatory[kafka.TopicPartition]
@@ -121,6 +124,7 @@ func NewManager(o Options) *Manager {
 	}
 	m.registration.Store(unregistered)
 	m.since.Store(unregistered)
+	m.born.Store(unregistered)
 	if m.onOffline == nil {
 		m.onOffline = func() {}
 	}
@@ -151,9 +155,13 @@ func (m *Manager) SetRegistration(epoch kafka.BrokerEpoch, told int64) {
 		// Numbers of transactions only grow, unless ZooKeeper was restored from a
 		// backup: what is known by the larger ones must not pass for newer.
 		m.logger.Error("ZooKeeper's transactions are older than they were; all states are taken anew", "broker_epoch", e)
+		m.born.Store(unregistered)
 		for _, p := range m.all() {
 			p.forget()
 		}
+	}
+	if since != unregistered {
+		m.born.CompareAndSwap(unregistered, since)
 	}
 	var tps []kafka.TopicPartition
 	for _, p := range m.all() {
@@ -302,7 +310,7 @@ func (m *Manager) AwaitLed(ctx context.Context) error {
 	for t := range im.Topics() {
 		for i, p := range t.Partitions {
 			tp := kafka.TopicPartition{Topic: t.Name, Partition: int32(i)}
-			if p != nil && p.Leader == m.self && !errors.Is(m.logs.Absent(tp), log.ErrOpening) {
+			if p != nil && p.Leader == m.self && !errors.Is(m.logs.Absent(tp, t.ID), log.ErrOpening) {
 				mine = append(mine, tp)
 			}
 		}

@@ -10,11 +10,13 @@ import (
 	"barnabas/log"
 )
 
-// isNew reports whether a replica with this state can't have been here in an
-// earlier life of this broker, so that no records of it can be lost. A leader epoch
-// of 0 does not say so: it stays where the other replica leads from the first day.
+// isNew reports whether a replica with this state can't have been here before this
+// process, so that no records of it can be lost: what this process made, package log
+// knows. A registration that was lost and made again does not change that: the disk
+// may have been full ever since. A leader epoch of 0 does not say so: it stays where
+// the other replica leads from the first day.
 func (m *Manager) isNew(s *State) bool {
-	return s.Created > m.since.Load() || s.Assigned
+	return s.Created > m.born.Load() || s.Assigned
 }
 
 // assigned reports whether a reassignment has brought a replica to this broker
@@ -59,7 +61,7 @@ func (m *Manager) unavailable(tp kafka.TopicPartition, t *cluster.Topic, want *c
 		}
 	}
 	// It was not moved yet: what will be found?
-	err := m.logs.Absent(tp)
+	err := m.logs.Absent(tp, t.ID)
 	s := State{Created: want.Created, Assigned: m.assigned(t, want)}
 	switch {
 	case err == nil, errors.Is(err, log.ErrOpening):

@@ -237,6 +237,8 @@ type Topic struct {
 	Partitions  int32
 	Replication int16
 	Configs     map[string]string
+	// On are the brokers that have each partition; nil leaves it to the controller.
+	On []int32
 }
 
 // createTopic makes a topic, or finds it made.
@@ -245,6 +247,14 @@ func (k *client) createTopic(ctx context.Context, t Topic) error {
 	req.Version, req.TimeoutMillis = 5, 10_000
 	rt := kmsg.NewCreateTopicsRequestTopic()
 	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = t.Name, t.Partitions, t.Replication
+	if t.On != nil {
+		rt.NumPartitions, rt.ReplicationFactor = -1, -1
+		for p := range t.Partitions {
+			ra := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
+			ra.Partition, ra.Replicas = p, t.On
+			rt.ReplicaAssignment = append(rt.ReplicaAssignment, ra)
+		}
+	}
 	for name, value := range t.Configs {
 		rc := kmsg.NewCreateTopicsRequestTopicConfig()
 		rc.Name, rc.Value = name, kmsg.StringPtr(value)
@@ -265,4 +275,12 @@ func (k *client) createTopic(ctx context.Context, t Topic) error {
 			}
 		}
 	}
+}
+
+// deleteTopic asks for a topic's deletion, once.
+func (k *client) deleteTopic(ctx context.Context, name string) error {
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	req.Version, req.TimeoutMillis, req.TopicNames = 5, 5000, []string{name}
+	_, err := k.admin(ctx, req)
+	return err
 }

@@ -108,6 +108,55 @@ func TestDiskFailsAtStart(t *testing.T) {
 	}
 }
 
+// TestFullWhenATopicIsMade: a replica whose log can't be made, since the disk is
+// full, is made when there is room again, whatever happens to its broker in between:
+// nothing of it can be lost (docs/decisions/missing-logs.md).
+func TestFullWhenATopicIsMade(t *testing.T) {
+	late := Topic{Name: "late", Partitions: 2, On: []int32{0}}
+	for name, meanwhile := range map[string]func(ctx context.Context, c *Cluster){
+		"and its session ends": func(_ context.Context, c *Cluster) { c.ExpireSession(0) },
+		"and it is killed":     func(_ context.Context, c *Cluster) { c.nodes[0].Kill() },
+		"and its machine is gone": func(ctx context.Context, c *Cluster) {
+			c.nodes[0].Crash(0)
+			pause(ctx, time.Second)
+			c.nodes[0].Boot()
+		},
+	} {
+		for again, before := range map[string]bool{"for the first time": false, "again": true} {
+			t.Run(name+", "+again, func(t *testing.T) {
+				danger(t, 3, func(ctx context.Context, c *Cluster) {
+					k := c.newClient("admin", 1)
+					defer k.close()
+					if before {
+						if err := k.createTopic(ctx, late); err != nil {
+							t.Error(err)
+						}
+						pause(ctx, 70*time.Second) // checkpoints name it
+					}
+					c.control(ctx, 2)
+					c.nodes[0].disk.setFull(true)
+					if before {
+						if err := k.deleteTopic(ctx, late.Name); err != nil {
+							t.Error(err)
+						}
+						pause(ctx, 5*time.Second)
+					}
+					if err := k.createTopic(ctx, late); err != nil {
+						t.Error(err)
+					}
+					pause(ctx, time.Second)
+					meanwhile(ctx, c)
+					pause(ctx, 10*time.Second)
+					c.nodes[0].Start()
+					pause(ctx, 10*time.Second)
+					c.nodes[0].disk.setFull(false)
+					pause(ctx, 10*time.Second)
+				})
+			})
+		}
+	}
+}
+
 // TestAnHourWithoutZooKeeper: what was led is led on, and acknowledged (coordination
 // §8); afterwards everybody registers anew and all is well.
 func TestAnHourWithoutZooKeeper(t *testing.T) {

@@ -368,9 +368,7 @@ func (x *chaos) remake(ctx context.Context) {
 		defer k.close()
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
-		req := kmsg.NewPtrDeleteTopicsRequest()
-		req.Version, req.TimeoutMillis, req.TopicNames = 5, 5000, []string{x.volatile.Name}
-		if _, err := k.admin(ctx, req); err != nil {
+		if err := k.deleteTopic(ctx, x.volatile.Name); err != nil {
 			x.note("deleting %s: %v", x.volatile.Name, err)
 			return
 		}

@@ -1,0 +1,119 @@
+package log
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+
+	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
+	"barnabas/log/checkpoint"
+)
+
+// TestMissingIsOfATopic: a topic is deleted and made again on a full disk, so that
+// the checkpoint still names the log of the old one. That says nothing of the new
+// one, which was never made; and of the new one, once made, it does.
+func TestMissingIsOfATopic(t *testing.T) {
+	mem := vfs.NewMem()
+	full := false
+	fs := vfs.NewFailing(mem, func(op vfs.Op) error {
+		if full && (op.Kind == vfs.OpWrite || op.Kind == vfs.OpCreate || op.Kind == vfs.OpMkdir) {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	one := func(o *ManagerOptions) { o.Dirs = []string{"/a"} }
+	old, young := kafka.TopicID{7}, kafka.TopicID{8}
+	m := mustManager(t, fs, one)
+	must(t, m.WriteMeta(Meta{BrokerID: 1}))
+	_, err := m.GetOrCreate(part(0), old, true)
+	must(t, err)
+	must(t, m.dirs[0].saveRecoveryPoints(m))
+
+	full = true
+	must(t, m.Delete(part(0), "test"))
+	if _, err := m.GetOrCreate(part(0), young, true); !errors.Is(err, ErrNoRoom) {
+		t.Fatalf("on a full disk: %v", err)
+	}
+	full = false
+	mem = mem.CrashClone(100) // a kill
+	is := func(id kafka.TopicID, what string, want error) {
+		t.Helper()
+		m = mustManager(t, mem, one)
+		defer func() { mem = mem.CrashClone(100) }()
+		if _, err := m.GetOrCreate(part(0), id, false); !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", what, err, want)
+		}
+	}
+	is(young, "of the new topic nothing was here", ErrNotFound)
+	is(old, "of the old one there was", ErrMissing)
+	is(kafka.TopicID{}, "whatever topic it is, there was something", ErrMissing)
+
+	// The new one is made, and lost.
+	m = mustManager(t, mem, one)
+	_, err = m.GetOrCreate(part(0), young, true)
+	must(t, err)
+	must(t, m.Close())
+	must(t, mem.RemoveAll("/a/t-0"))
+	is(young, "it was here", ErrMissing)
+	is(old, "the old one was forgotten when the new one was made", ErrNotFound)
+
+	// Apache Kafka drops what it does not know.
+	points, err := checkpoint.ReadOffsets(mem, "/a/"+checkpoint.RecoveryPointFile)
+	must(t, err)
+	ids := 0
+	for tp := range points {
+		if strings.Contains(tp.Topic, idMark) {
+			delete(points, tp)
+			ids++
+		}
+	}
+	if ids == 0 {
+		t.Fatal("the checkpoint names no topic's id")
+	}
+	must(t, checkpoint.WriteOffsets(mem, "/a/"+checkpoint.RecoveryPointFile, points))
+	is(old, "named, and nobody knows of which topic", ErrMissing)
+}
+
+// TestMissingByAnEmptyDirectory: what is missing since a directory was empty is
+// remembered of its topic over restarts, and not of another one.
+func TestMissingByAnEmptyDirectory(t *testing.T) {
+	mem := vfs.NewMem()
+	for i, id := range []kafka.TopicID{{7}, {7}, {8}} {
+		m := mustManager(t, mem, nil) // the first finds empty directories
+		want := ErrMissing
+		if i == 2 {
+			want = ErrNotFound
+		}
+		if _, err := m.GetOrCreate(part(0), id, false); !errors.Is(err, want) {
+			t.Errorf("start %d: got %v, want %v", i, err, want)
+		}
+		must(t, m.WriteMeta(Meta{BrokerID: 1}))
+		must(t, m.Close())
+	}
+}
+
+// TestIDsOfUnopened: what is not open yet keeps its topic in the checkpoint, and one
+// log of unknown topic makes its name say nothing.
+func TestIDsOfUnopened(t *testing.T) {
+	points, ids := splitIDs(map[kafka.TopicPartition]int64{part(0): 3, part(1): 0, idEntry("t", kafka.TopicID{7}): 0, {Topic: "u:broken"}: 0})
+	if len(points) != 2 || len(ids) != 1 || ids["t"][0] != (kafka.TopicID{7}) {
+		t.Fatalf("got %v, %v", points, ids)
+	}
+	m := &Manager{unopened: map[kafka.TopicPartition]*unopened{}}
+	d := &logDir{ids: ids, missing: map[kafka.TopicPartition][]kafka.TopicID{part(1): {{8}}}}
+	m.unopened[part(0)] = &unopened{dir: d}
+	d.nameIDsLocked(m, points)
+	for _, id := range []kafka.TopicID{{7}, {8}} {
+		if _, ok := points[idEntry("t", id)]; !ok {
+			t.Errorf("%v is not named: %v", id, points)
+		}
+	}
+	d.ids = nil
+	clear(points)
+	points[part(0)], points[part(1)] = 3, 0
+	if d.nameIDsLocked(m, points); len(points) != 2 {
+		t.Errorf("a topic is named for a log of which it is not known: %v", points)
+	}
+}
