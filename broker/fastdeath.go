@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"time"
 
@@ -47,3 +48,7 @@ func (b *Broker) watchDeaths() {
 		b.runMember("the watch over other brokers", b.deaths.Run)
 	}
 }
+
+// newProcessID is another one for each start of a broker, so that others can tell
+// one that was restarted from one that looked dead and was not.
+func newProcessID() string { return rand.Text() }

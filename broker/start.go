@@ -295,7 +295,7 @@ func (b *Broker) buildMembership() {
 	})
 	b.registrar = registration.New(registration.Options{
 		Client: b.zk, BrokerID: b.id, ClusterID: b.clusterID, Endpoints: advertised, Bound: b.bound(), Rack: b.o.Config.Broker.Rack,
-		Marker: zkpaths.Marker{Version: b.o.Version, Crashed: b.logs.Crashed(), FastDeath: b.fastDeath(b.ctx, advertised)},
+		Marker: zkpaths.Marker{Version: b.o.Version, Crashed: b.logs.Crashed(), FastDeath: b.fastDeath(b.ctx, advertised), Process: newProcessID()},
 		FS:     b.o.FS, LogDirs: b.o.Config.Log.Dirs, MachineID: b.host.machineID, BootID: b.host.bootID, Dialer: b.o.Dial,
 		Report: b.offline.AtRegistration,
 		OnRegistered: func(e kafka.BrokerEpoch) {

@@ -104,7 +104,7 @@ func diffBroker(a, b *Broker) ChangeKind {
 		return BrokerDown
 	case a.Epoch != b.Epoch:
 		return BrokerBounced
-	case a.Rack == b.Rack && a.Stopping == b.Stopping && a.Crashed == b.Crashed && a.FastDeath == b.FastDeath && a.Version == b.Version &&
+	case a.Rack == b.Rack && a.Stopping == b.Stopping && a.Crashed == b.Crashed && a.FastDeath == b.FastDeath && a.Version == b.Version && a.Process == b.Process &&
 		slices.Equal(a.Endpoints, b.Endpoints) && maps.Equal(a.Features, b.Features):
 		return 0
 	}

@@ -170,7 +170,7 @@ func (e *Edit) applyBroker(b *EntryBroker, czxid int64) {
 		e.applyDown(b, czxid)
 	default:
 		nb := &Broker{ID: b.ID, Epoch: b.Epoch, Rack: b.Rack, Features: b.Features, Stopping: b.State == Stopping,
-			Crashed: b.Crashed, FastDeath: b.FastDeath, Version: b.Barnabas, Zxid: czxid, Endpoints: make([]Endpoint, len(b.Endpoints))}
+			Crashed: b.Crashed, FastDeath: b.FastDeath, Version: b.Barnabas, Process: b.Process, Zxid: czxid, Endpoints: make([]Endpoint, len(b.Endpoints))}
 		for i, ep := range b.Endpoints {
 			nb.Endpoints[i] = Endpoint(ep)
 		}
@@ -211,7 +211,7 @@ func (e *Edit) putBroker(b *Broker) {
 func (e *Edit) applyDown(b *EntryBroker, czxid int64) {
 	e.needBrokers()
 	if d := e.im.downs[b.ID]; b.Epoch > d.epoch {
-		e.im.downs[b.ID] = down{b.Epoch, czxid, b.Alarm}
+		e.im.downs[b.ID] = down{b.Epoch, czxid, b.Alarm, b.Process}
 	}
 	if old := e.im.brokers[b.ID]; old != nil && old.Epoch <= b.Epoch {
 		delete(e.im.brokers, b.ID)

@@ -104,6 +104,8 @@ type EntryBroker struct {
 	FastDeath bool   `json:"fast_death,omitempty"`
 	Alarm     bool   `json:"alarm,omitempty"`
 	Barnabas  string `json:"barnabas,omitempty"`
+	// Process is of the registration; an alarm names that of the dead.
+	Process string `json:"process,omitempty"`
 }
 
 // EntryEndpoint is Endpoint in JSON.

@@ -46,6 +46,15 @@ type down struct {
 	epoch kafka.BrokerEpoch
 	zxid  int64
 	alarm bool // declared by evidence
+	// process is that of an alarm's registration, "" if it is not known.
+	process string
+}
+
+// Alarm is a registration that was removed because its process was declared dead by
+// evidence.
+type Alarm struct {
+	Epoch   kafka.BrokerEpoch
+	Process string // "" if it is not known
 }
 
 // Empty is an image that knows nothing.
@@ -76,13 +85,12 @@ func (im *Image) Brokers() []*Broker {
 	return out
 }
 
-// Alarms are the registrations that were removed because their processes were
-// declared dead by evidence, the last one of each broker.
-func (im *Image) Alarms() map[kafka.BrokerID]kafka.BrokerEpoch {
-	out := map[kafka.BrokerID]kafka.BrokerEpoch{}
+// Alarms are the last alarms of each broker.
+func (im *Image) Alarms() map[kafka.BrokerID]Alarm {
+	out := map[kafka.BrokerID]Alarm{}
 	for id, d := range im.downs {
 		if d.alarm {
-			out[id] = d.epoch
+			out[id] = Alarm{d.epoch, d.process}
 		}
 	}
 	return out
@@ -182,6 +190,8 @@ type Broker struct {
 	Crashed bool
 	// FastDeath: it may be declared dead by evidence, before its session ends.
 	FastDeath bool
+	// Process is another one for each start of a process; "" if it is not known.
+	Process string
 	// Version is that of Barnabas, from the registration's marker; "" for
 	// brokers of another make.
 	Version string

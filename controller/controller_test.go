@@ -3,6 +3,7 @@ package controller_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"sync"
@@ -83,7 +84,7 @@ func startNodeOver(t *testing.T, dial func(ctx context.Context, network, addr st
 func (n *node) register() {
 	n.t.Helper()
 	reg := zkpaths.Registration{Endpoints: []zkpaths.Endpoint{{Listener: "PLAINTEXT", Host: "localhost", Port: 9000 + int32(n.id), Protocol: "PLAINTEXT"}},
-		JMXPort: -1, Timestamp: 1, Marker: &zkpaths.Marker{Version: "test", Crashed: n.crashed}}
+		JMXPort: -1, Timestamp: 1, Marker: &zkpaths.Marker{Version: "test", Crashed: n.crashed, Process: fmt.Sprint("process-", n.id)}}
 	if _, err := n.zk.Create(n.t.Context(), zkpaths.BrokerPath(n.id), reg.Encode(), session.Ephemeral); err != nil {
 		n.t.Fatal(err)
 	}

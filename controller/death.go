@@ -39,9 +39,13 @@ func (c *Controller) declareDead(ctx context.Context, id kafka.BrokerID, epoch k
 		return ErrNoDeath
 	}
 	c.log.Warn("declaring a broker dead: its process is gone, its session is not", "broker", id, "broker_epoch", int64(epoch))
+	dead := cluster.EntryBroker{ID: id, Epoch: epoch, State: cluster.Down, Alarm: true}
+	if b := c.meta.Current().Broker(id); b != nil && b.Epoch == epoch {
+		dead.Process = b.Process
+	}
 	entry := &cluster.Entry{
 		Reason:  cluster.Reason{Code: "process-dead", Args: map[string]string{"broker": strconv.Itoa(int(id))}},
-		Brokers: []cluster.EntryBroker{{ID: id, Epoch: epoch, State: cluster.Down, Alarm: true}},
+		Brokers: []cluster.EntryBroker{dead},
 	}
 	if _, err := c.commit(ctx, []session.Op{session.DeleteOp(path, st.Version)}, entry); err != nil {
 		var x *conflict

@@ -41,7 +41,7 @@ func TestDeclareDead(t *testing.T) {
 		t.Fatal(err)
 	}
 	im := n1.meta.Current()
-	if im.Alive(2) || im.Alarms()[2] != epoch {
+	if im.Alive(2) || im.Alarms()[2] != (cluster.Alarm{Epoch: epoch, Process: "process-2"}) {
 		t.Errorf("alive %v, alarms %v", im.Alive(2), im.Alarms())
 	}
 	// 1 leads what both have; nobody is elected for what only 2 has, and 2 stays its
@@ -53,7 +53,7 @@ func TestDeclareDead(t *testing.T) {
 	if _, ok, err := n1.zk.Exists(t.Context(), zkpaths.BrokerPath(2)); ok || err != nil {
 		t.Errorf("registered %v, %v", ok, err)
 	}
-	n2.await("the death", func(im *cluster.Image) bool { return im.Alarms()[2] == epoch })
+	n2.await("the death", func(im *cluster.Image) bool { return im.Alarms()[2].Epoch == epoch })
 	// It lived, and comes back under another registration.
 	n2.register()
 	n1.await("its return", func(im *cluster.Image) bool {

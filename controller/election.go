@@ -273,7 +273,7 @@ func brokerOf(id kafka.BrokerID, reg *zkpaths.Registration, st session.Stat) *cl
 		b.Features[name] = cluster.Feature{Min: reg.Features[name].Min, Max: reg.Features[name].Max}
 	}
 	if reg.Marker != nil {
-		b.Version, b.Crashed, b.FastDeath = reg.Marker.Version, reg.Marker.Crashed, reg.Marker.FastDeath
+		b.Version, b.Crashed, b.FastDeath, b.Process = reg.Marker.Version, reg.Marker.Crashed, reg.Marker.FastDeath, reg.Marker.Process
 	}
 	return b
 }

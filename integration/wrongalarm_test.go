@@ -114,7 +114,7 @@ func TestRejectedButAlive(t *testing.T) {
 	}
 	p.reject()
 	eventually(t, 20*time.Second, "broker 1 is exempt", func() error {
-		if says(brokers[1:], "it was declared dead and came back (1 times), so it is exempt") == 0 {
+		if says(brokers[1:], "it was declared dead and the same process came back (1 times), so it is exempt") == 0 {
 			return fmt.Errorf("nobody says so")
 		}
 		return nil
@@ -151,6 +151,45 @@ func TestPausedIsNotDead(t *testing.T) {
 		if n := says(brokers, text); n != 0 {
 			t.Errorf("%q was said %d times", text, n)
 		}
+	}
+	l.end(t, brokers[0], topic, partitions)
+}
+
+// TestKilledAgain kills a broker by SIGKILL, starts it, and kills it again as soon
+// as it is back, then another one: a new process is no wrong alarm, so that each
+// death is noticed long before the session ends.
+func TestKilledAgain(t *testing.T) {
+	connect := zktest.Chroot(t, zktest.Real(t))
+	var brokers []*broker
+	var pages []string
+	for i := range 3 {
+		pages = append(pages, testaddr.Reserve(t))
+		b := prepareBroker(t, connect, fmt.Sprint("broker.id=", i+1), "min.insync.replicas=2", "zookeeper.session.timeout.ms=40000", "barnabas.http.listen="+pages[i])
+		b.start()
+		b.awaitReady(30 * time.Second)
+		brokers = append(brokers, b)
+	}
+	awaitEachOther(t, brokers)
+	const topic, partitions = "again", 6
+	l := replicated(t, brokers, topic, partitions)
+	l.progress(t, 300, time.Minute, "by all three")
+	for n, i := range []int{1, 1, 2, 1} {
+		for _, page := range pages { // what nobody was connected to can't be seen to die
+			awaitMetric(t, page, "barnabas_deathwatch_connections 2")
+		}
+		l.lap()
+		brokers[i].proc.Kill()
+		eventually(t, 30*time.Second, "it is declared dead", func() error {
+			if got := says(brokers, "declaring a broker dead"); got != n+1 {
+				return fmt.Errorf("kill %d: %d verdicts", n+1, got)
+			}
+			return nil
+		})
+		l.progress(t, 300, time.Minute, "by two")
+		t.Logf("kill %d, of broker %d: longest gap %v", n+1, i+1, l.lap().Round(time.Millisecond))
+		brokers[i].start()
+		brokers[i].awaitReady(30 * time.Second)
+		awaitInSync(t, brokers[0], topic, 3)
 	}
 	l.end(t, brokers[0], topic, partitions)
 }

@@ -80,6 +80,9 @@ type Marker struct {
 	// Crashed says that the machine went down under at least one log directory:
 	// records that were not synced may be missing.
 	Crashed bool `json:"crashed,omitempty"`
+	// Process is another one for each start of a process; "": it does not say. It
+	// tells a broker that was restarted from one that was away.
+	Process string `json:"process,omitempty"`
 }
 
 // Registration is the content of a broker's znode.

@@ -152,7 +152,7 @@ func (w *Watch) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var seen *cluster.Image
-	var alarms map[kafka.BrokerID]kafka.BrokerEpoch
+	var alarms map[kafka.BrokerID]cluster.Alarm
 	var holdEnds time.Time
 	for {
 		select {
@@ -201,10 +201,10 @@ func (w *Watch) end() {
 func viewOf(im *cluster.Image) detector.View {
 	v := detector.View{Controller: im.Controller}
 	for _, b := range im.Brokers() {
-		v.Members = append(v.Members, detector.Member{ID: b.ID, Epoch: b.Epoch, FastDeath: b.FastDeath})
+		v.Members = append(v.Members, detector.Member{ID: b.ID, Epoch: b.Epoch, FastDeath: b.FastDeath, Process: b.Process})
 	}
-	for id, epoch := range im.Alarms() {
-		v.Dead = append(v.Dead, detector.Death{ID: id, Epoch: epoch})
+	for id, a := range im.Alarms() {
+		v.Dead = append(v.Dead, detector.Death{ID: id, Epoch: a.Epoch, Process: a.Process})
 	}
 	return v
 }

@@ -246,7 +246,7 @@ func Registered(id kafka.BrokerID, reg *zkpaths.Registration, st session.Stat) *
 		b.Features[name] = cluster.Feature{Min: f.Min, Max: f.Max}
 	}
 	if reg.Marker != nil {
-		b.Version, b.Crashed, b.FastDeath = reg.Marker.Version, reg.Marker.Crashed, reg.Marker.FastDeath
+		b.Version, b.Crashed, b.FastDeath, b.Process = reg.Marker.Version, reg.Marker.Crashed, reg.Marker.FastDeath, reg.Marker.Process
 	}
 	return b
 }

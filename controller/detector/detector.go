@@ -24,7 +24,7 @@ const (
 	// between is the time between two verdicts, retry that after which one that
 	// changed nothing may be given again.
 	between, retry = 10 * time.Second, 2 * time.Second
-	// exemptFor is how long one is exempt that came back for the first time;
+	// exemptFor is how long one is exempt whose process came back for the first time;
 	// mostExempt bounds the doubling.
 	exemptFor, mostExempt = 10 * time.Minute, 24 * time.Hour
 	// outFor is how long one that was declared dead counts as a part of the cluster.
@@ -44,12 +44,15 @@ type Member struct {
 	Epoch kafka.BrokerEpoch
 	// FastDeath: its registration allows verdicts by evidence.
 	FastDeath bool
+	// Process is another one for each start of a process; "": it is not known.
+	Process string
 }
 
 // Death is a registration that was removed by a verdict, anybody's.
 type Death struct {
-	ID    kafka.BrokerID
-	Epoch kafka.BrokerEpoch
+	ID      kafka.BrokerID
+	Epoch   kafka.BrokerEpoch
+	Process string
 }
 
 // View is what the image of the cluster says.
@@ -144,10 +147,14 @@ func (s *suspect) complete(now time.Time) bool {
 
 // record is what is remembered of an id over its registrations.
 type record struct {
-	dead       kafka.BrokerEpoch // the last that was declared dead
-	deadAt     time.Time
-	out        bool // and it has not come back
-	times      int  // that it came back
+	dead    kafka.BrokerEpoch // the last that was declared dead
+	process string            // of it
+	deadAt  time.Time
+	out     bool // and it has not come back
+	// right: another process has come in its place, so it was dead indeed. Such a
+	// verdict says nothing against the next one, on whomever.
+	right      bool
+	times      int // that the same process came back
 	exemptTill time.Time
 }
 
@@ -158,8 +165,10 @@ type Detector struct {
 	live       int
 	suspects   map[kafka.BrokerID]*suspect
 	records    map[kafka.BrokerID]*record
-	verdictAt  time.Time // of anybody's last one
-	before     time.Time // that of the last one which was carried out
+	// declared is our last verdict, and when, until it turns out to be right or was
+	// not carried out.
+	declared   kafka.BrokerID
+	declaredAt time.Time
 	out        []Effect
 }
 
@@ -194,16 +203,13 @@ func (d *Detector) Cluster(now time.Time, v View) []Effect {
 	for _, x := range v.Dead {
 		r := d.record(x.ID)
 		if x.Epoch > r.dead {
-			r.dead, r.deadAt, r.out = x.Epoch, now, true
-			d.verdictAt, d.before = now, now
+			r.dead, r.process, r.deadAt, r.out, r.right = x.Epoch, x.Process, now, true, false
 		}
 	}
 	here := map[kafka.BrokerID]bool{}
 	for _, m := range v.Members {
 		if r := d.records[m.ID]; r != nil && r.out && m.Epoch > r.dead {
-			r.out = false
-			r.exemptTill = now.Add(min(exemptFor<<min(r.times, 16), mostExempt))
-			r.times++
+			d.back(now, m, r)
 		}
 		if m.ID == d.self || !m.FastDeath {
 			continue
@@ -228,6 +234,21 @@ func (d *Detector) Cluster(now time.Time, v View) []Effect {
 	}
 	d.judgeAll(now)
 	return d.take()
+}
+
+// back takes that a broker which was declared dead is registered again. The same
+// process was never dead: what made it look so may do it again.
+func (d *Detector) back(now time.Time, m Member, r *record) {
+	r.out = false
+	if m.Process != "" && r.process != "" && m.Process != r.process {
+		r.right = true
+		if d.declared == m.ID {
+			d.declaredAt = time.Time{}
+		}
+		return
+	}
+	r.exemptTill = now.Add(min(exemptFor<<min(r.times, 16), mostExempt))
+	r.times++
 }
 
 func (d *Detector) record(id kafka.BrokerID) *record {
@@ -324,7 +345,7 @@ func (d *Detector) Confirmed(now time.Time, id kafka.BrokerID, epoch kafka.Broke
 
 // Undone takes that a Declare or Depose was not carried out.
 func (d *Detector) Undone(now time.Time, id kafka.BrokerID, epoch kafka.BrokerEpoch) []Effect {
-	d.verdictAt = d.before
+	d.declaredAt = time.Time{}
 	if s := d.find(id, epoch); s != nil {
 		s.actedAt = now.Add(askAgain - retry)
 	}
@@ -387,7 +408,7 @@ func (d *Detector) Next(now time.Time) time.Time {
 // hold ago: its session may not have ended.
 func (d *Detector) Alarmed(now time.Time, id kafka.BrokerID, hold time.Duration) bool {
 	r := d.records[id]
-	return r != nil && !r.deadAt.IsZero() && now.Sub(r.deadAt) < hold
+	return r != nil && !r.deadAt.IsZero() && !r.right && now.Sub(r.deadAt) < hold
 }
 
 func (d *Detector) judgeAll(now time.Time) {
@@ -421,7 +442,7 @@ func (d *Detector) judge(now time.Time, s *suspect) {
 		d.put(Depose, s)
 		return
 	}
-	d.verdictAt = now
+	d.declared, d.declaredAt = s.ID, now
 	d.put(Declare, s)
 }
 
@@ -430,12 +451,18 @@ func (d *Detector) judge(now time.Time, s *suspect) {
 // exemption counts.
 func (d *Detector) forbidden(now time.Time, s *suspect) string {
 	if r := d.records[s.ID]; r != nil && now.Before(r.exemptTill) {
-		return fmt.Sprintf("it was declared dead and came back (%d times), so it is exempt until %s", r.times, r.exemptTill.Format(time.TimeOnly))
+		return fmt.Sprintf("it was declared dead and the same process came back (%d times), so it is exempt until %s", r.times, r.exemptTill.Format(time.TimeOnly))
 	}
 	if d.controller == s.ID {
 		return ""
 	}
-	if !d.verdictAt.IsZero() && now.Sub(d.verdictAt) < between {
+	last := d.declaredAt
+	for _, r := range d.records {
+		if !r.right && r.deadAt.After(last) {
+			last = r.deadAt
+		}
+	}
+	if !last.IsZero() && now.Sub(last) < between {
 		return fmt.Sprintf("another was less than %v ago", between)
 	}
 	out := 0

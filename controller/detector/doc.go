@@ -17,7 +17,9 @@
 // refuse nothing: they wait for ZooKeeper, as ever. What looks dead and is not,
 // behind a firewall that rejects, loses nothing, but limits keep its harm small:
 // one declared death in ten seconds, no more than a third of the cluster, and
-// who comes back is exempt for ten minutes, twice as long each time.
+// a process that comes back is exempt for ten minutes, twice as long each time. A
+// verdict after which another process came in its place was right, and counts for
+// none of these.
 //
 // Verdicts are the present controller's: it declares a broker dead. If the
 // controller itself looks dead, each standby deposes it, and the next one

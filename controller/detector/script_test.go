@@ -23,9 +23,9 @@ var start = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // TestScripts runs the scenarios of testdata. Commands:
 //
-//	cluster controller=N   one line per registered broker: "id epoch [slow]" (slow: its
-//	                       registration does not allow verdicts), "id epoch dead" for one
-//	                       that was declared dead
+//	cluster controller=N   one line per registered broker: "id epoch [slow] [PROCESS]"
+//	                       (slow: its registration does not allow verdicts), "id epoch
+//	                       dead [PROCESS]" for one that was declared dead
 //	connected ID...        dials under way to these are answered
 //	ended ID               the other side ends the connection; "by-us" with that argument
 //	refused ID, silent ID  how a dial under way ended
@@ -121,11 +121,18 @@ func (s *script) cluster(t *testing.T, d *datadriven.TestData) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch what := strings.Join(f[2:], " "); what {
-		case "dead":
-			s.view.Dead = append(s.view.Dead, Death{kafka.BrokerID(id), kafka.BrokerEpoch(epoch)})
-		default:
-			s.view.Members = append(s.view.Members, Member{kafka.BrokerID(id), kafka.BrokerEpoch(epoch), what != "slow"})
+		what, process := "", ""
+		for _, word := range f[2:] {
+			if word == "dead" || word == "slow" {
+				what = word
+			} else {
+				process = word
+			}
+		}
+		if what == "dead" {
+			s.view.Dead = append(s.view.Dead, Death{kafka.BrokerID(id), kafka.BrokerEpoch(epoch), process})
+		} else {
+			s.view.Members = append(s.view.Members, Member{kafka.BrokerID(id), kafka.BrokerEpoch(epoch), what != "slow", process})
 		}
 	}
 	if out := s.show(s.d.Cluster(s.now, s.view)); out != "" {

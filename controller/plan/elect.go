@@ -203,7 +203,7 @@ func Brokers(im *cluster.Image, registered map[kafka.BrokerID]*cluster.Broker, a
 }
 
 func entryBroker(b *cluster.Broker, stopping bool) cluster.EntryBroker {
-	e := cluster.EntryBroker{ID: b.ID, Epoch: b.Epoch, State: cluster.Up, Rack: b.Rack, Features: b.Features, Crashed: b.Crashed, FastDeath: b.FastDeath, Barnabas: b.Version}
+	e := cluster.EntryBroker{ID: b.ID, Epoch: b.Epoch, State: cluster.Up, Rack: b.Rack, Features: b.Features, Crashed: b.Crashed, FastDeath: b.FastDeath, Barnabas: b.Version, Process: b.Process}
 	if stopping {
 		e.State = cluster.Stopping
 	}
