@@ -29,6 +29,7 @@ import (
 	"barnabas/conf"
 	"barnabas/controller"
 	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
 	"barnabas/log"
 	"barnabas/log/batch"
 	"barnabas/net/peer"
@@ -40,14 +41,11 @@ import (
 type host struct{ machineID, bootID string }
 
 func thisHost() host {
-	read := func(name string) string {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return "" // unknown: what needs it is not done
-		}
-		return strings.TrimSpace(string(b))
+	h := host{machineID: registration.MachineID(vfs.OS)}
+	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		h.bootID = strings.TrimSpace(string(boot)) // else unknown: what needs it is not done
 	}
-	return host{machineID: read("/etc/machine-id"), bootID: read("/proc/sys/kernel/random/boot_id")}
+	return h
 }
 
 // openLogs locks the log directories and begins to recover what is in them.

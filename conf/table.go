@@ -125,22 +125,6 @@ func Keys() []Key {
 	return all
 }
 
-// BrokerConfigType is the type of a broker config, Unknown if there is no such.
-func BrokerConfigType(name string) Type {
-	if k := lookup(name); k != nil && !k.Custom {
-		return k.Type
-	}
-	return Unknown
-}
-
-// TopicConfigType is the type of a topic config, Unknown if there is no such.
-func TopicConfigType(name string) Type {
-	if k := table().byTopic[name]; k != nil {
-		return k.Type
-	}
-	return Unknown
-}
-
 const listenerPrefix = "listener.name."
 
 // lookup finds a key by its name, or, for listener.name.<listener>.<key> and

@@ -403,11 +403,12 @@ func describeEntity(ctx context.Context, cl *kgo.Client, e entity) ([]kmsg.Descr
 	if err != nil {
 		return nil, brokerGone(e, err)
 	}
-	for i := range resp.Resources {
-		if err := kafkaError(resp.Resources[i].ErrorCode, resp.Resources[i].ErrorMessage); err != nil {
-			return nil, fmt.Errorf("%s: %w", e, err)
-		}
-		return resp.Resources[i].Configs, nil
+	if len(resp.Resources) == 0 {
+		return nil, fmt.Errorf("%s: the broker's answer is empty", e)
 	}
-	return nil, fmt.Errorf("%s: the broker's answer is empty", e)
+	got := &resp.Resources[0]
+	if err := kafkaError(got.ErrorCode, got.ErrorMessage); err != nil {
+		return nil, fmt.Errorf("%s: %w", e, err)
+	}
+	return got.Configs, nil
 }

@@ -44,9 +44,6 @@ func BrokerConfigPath(id kafka.BrokerID) string {
 	return ConfigPath(ConfigBrokers, strconv.Itoa(int(id)))
 }
 
-// UserClientEntity names the entity of a pair; both are sanitized already.
-func UserClientEntity(user, client string) string { return user + "/clients/" + client }
-
 // EncodeConfig writes a config znode.
 func EncodeConfig(values map[string]string) []byte {
 	if values == nil {

@@ -91,7 +91,6 @@ type moves struct {
 	// known are waiting or in a worker's hands; true: put again since it was taken.
 	known  map[kafka.TopicPartition]bool
 	closed bool
-	free   time.Time // when the rate allows the next piece
 }
 
 func (q *moves) init(threads int, rate func() int64) {

@@ -42,7 +42,7 @@ type stream struct {
 // the stream has; 0 if there is no whole batch.
 func (s *stream) open(keep *int) (int64, error) {
 	var damage error
-	first := s.next
+	var first int64
 	for {
 		first = s.next
 		err := s.convertNext()

@@ -250,16 +250,3 @@ func (s *Server) DropConnections() int {
 	}
 	return len(s.conns)
 }
-
-// DropSession breaks the connection of one session and reports whether it had
-// one.
-func (s *Server) DropSession(id int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ss := s.sessions[id]
-	if ss == nil || ss.conn == nil {
-		return false
-	}
-	ss.conn.close()
-	return true
-}
