@@ -234,6 +234,9 @@ func (r *compactRun) run(list []source) error {
 	for n < len(list) && list[n].s.base < end {
 		n++
 	}
+	if err := r.l.expectHoles(); err != nil {
+		return err
+	}
 	txns := cleaner.NewTxns()
 	horizon := r.legacyHorizon(list)
 	for _, group := range r.group(list[:n]) {
@@ -245,6 +248,19 @@ func (r *compactRun) run(list []source) error {
 	if end > r.firstDirty {
 		r.done.FirstDirty = end
 		r.l.advanceDirty(r.cuts, end)
+	}
+	return nil
+}
+
+// expectHoles makes sure that a recovery does not take the holes that a first
+// compaction leaves for a loss, and everything behind them with it.
+func (l *Log) expectHoles() error {
+	if l.compacted.Swap(true) || l.o.SaveCompacted == nil {
+		return nil
+	}
+	if err := l.o.SaveCompacted(l); err != nil {
+		l.compacted.Store(false)
+		return err
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ type logDir struct {
 	hasMeta bool
 	clean   bool // the clean-shutdown marker was there
 	crashed bool // the machine went down; not yet confirmed
+	ours    bool // it was in use by this program before
 
 	// What was found at the start: partitions, and the names of directories of
 	// deleted ones, of those set aside, and of copies that are being made.
@@ -212,10 +213,12 @@ func (d *logDir) saveHighWatermarks(m *Manager) error {
 	return d.save(m, checkpoint.HighWatermarkFile, func(l *Log) (int64, bool) { return l.HighWatermark(), true })
 }
 
+// saveFirstDirty writes where compaction goes on, and by that which logs it has
+// been at work on: see mayHaveHoles.
 func (d *logDir) saveFirstDirty(m *Manager) error {
 	return d.save(m, checkpoint.CleanerFile, func(l *Log) (int64, bool) {
 		o := l.firstDirty.Load()
-		return o, o > 0
+		return o, o > 0 || l.compacted.Load()
 	})
 }
 
@@ -274,6 +277,7 @@ func (d *logDir) readState(m *Manager) error {
 		return err
 	}
 	same := strings.TrimSpace(string(recorded)) == m.o.BootID
+	d.ours = len(recorded) > 0
 	d.crashed = !d.clean && !same && (len(d.found) > 0 || len(recorded) > 0)
 	if !d.crashed && !same {
 		if err := d.writeBootID(m); err != nil && !errors.Is(err, ErrNoRoom) {

@@ -349,7 +349,7 @@ func (d *logDir) loadFuture(m *Manager, name string) error {
 	if err != nil {
 		return err
 	}
-	l.firstDirty.Store(d.dirty[tp])
+	d.resumeCompaction(l)
 	m.mu.Lock()
 	_, twice := m.futures[tp]
 	if !twice {

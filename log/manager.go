@@ -319,6 +319,8 @@ func (m *Manager) openOptions(d *logDir, tp kafka.TopicPartition) OpenOptions {
 		OnFlush:           func(took time.Duration) { m.flushes.Update(took.Microseconds()) },
 		OnAppend:          func(n int) { d.noteBytes(n, m.o.SyncBytes) },
 		SaveRecoveryPoint: func(*Log) error { return d.saveRecoveryPoints(m) },
+		Holes:             kafka.IsInternalTopic(tp.Topic),
+		SaveCompacted:     func(*Log) error { return d.saveFirstDirty(m) },
 		files:             m.files,
 		room:              &d.room,
 		clock:             &d.clock,

@@ -203,7 +203,7 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 				return err
 			}
 			l.ResetHighWatermark(d.watermarks[tp])
-			l.firstDirty.Store(d.dirty[tp])
+			d.resumeCompaction(l)
 			r.loaded(tp)
 			return m.publish(tp, d, l)
 		})
@@ -227,7 +227,23 @@ func (d *logDir) loadOptions(m *Manager, tp kafka.TopicPartition) OpenOptions {
 	if start, ok := d.starts[tp]; ok {
 		o.StartOffset = start
 	}
+	o.Holes = o.Holes || d.mayHaveHoles(tp)
 	return o
+}
+
+// resumeCompaction lets compaction go on where a log's directory says.
+func (d *logDir) resumeCompaction(l *Log) {
+	dirty, compacted := d.dirty[l.tp]
+	l.firstDirty.Store(dirty)
+	l.compacted.Store(compacted)
+}
+
+// mayHaveHoles tells whether segments of a log may be apart since it was compacted
+// once, or since Apache Kafka wrote it: the base of a segment of Kafka's followers
+// is that of its first record, and its cleaner tells of its work only after it.
+func (d *logDir) mayHaveHoles(tp kafka.TopicPartition) bool {
+	_, cleaned := d.dirty[tp]
+	return cleaned || d.dirty == nil || !d.ours
 }
 
 func (m *Manager) beginOpening(tp kafka.TopicPartition) bool {

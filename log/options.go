@@ -153,6 +153,14 @@ type OpenOptions struct {
 	// SaveRecoveryPoint makes the log's recovery point durable before a
 	// truncation below the one saved last. nil: nothing is saved anywhere.
 	SaveRecoveryPoint func(l *Log) error
+	// Holes says that offsets may be missing between two segments of the log for
+	// other reasons than a loss: compaction has been at work. What the topic wants
+	// does not tell: when a broker starts, nobody may know it yet.
+	Holes bool
+	// SaveCompacted makes durable that the log is compacted, before a segment of it is
+	// written anew for the first time: Holes is to be said of it from now on. nil:
+	// nothing is saved anywhere.
+	SaveCompacted func(l *Log) error
 	// OnRecovery is told how much of the unsynced part has been read, in bytes.
 	OnRecovery func(done, total int64)
 	// Interrupted ends a recovery with the error that it returns; nil: nothing does.

@@ -240,9 +240,12 @@ func (l *Log) scannedRoll(s *segment, base int64) error {
 }
 
 // holeIsLoss tells whether offsets missing between two segments above the
-// recovery point were lost. Compaction leaves holes too; and where no recovery
+// recovery point were lost. Compaction leaves holes too, also above it: a segment
+// may be compacted before a checkpoint tells that it is synced. Where no recovery
 // point is known, all of the log is scanned, with what compaction did long ago.
-func (l *Log) holeIsLoss() bool { return !l.opts.Load().Compact && l.o.RecoveryPoint >= 0 }
+func (l *Log) holeIsLoss() bool {
+	return !l.o.Holes && !l.opts.Load().Compact && l.o.RecoveryPoint >= 0
+}
 
 // scanSegment checks the batches of a segment and rebuilds its indexes. It
 // returns the bytes of good ones. Batches below ld.scanFrom are known to be

@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"path"
 	"strings"
 	"testing"
 	"time"
 
+	"barnabas/internal/kafka"
+	"barnabas/internal/vfs"
 	"barnabas/log/batch"
 	"barnabas/log/cleaner"
 )
@@ -135,4 +138,44 @@ func TestCompactIndexFiles(t *testing.T) {
 	if segments < 2 || empty == 0 {
 		t.Errorf("%d segments, %d empty ones: no test", segments, empty)
 	}
+}
+
+// TestCompactedAfterKill: a broker that was killed soon after a compaction opens the
+// log before it knows that the topic is compacted, and takes the holes between its
+// segments for what they are; after a crash of the machine, too.
+func TestCompactedAfterKill(t *testing.T) {
+	fs := vfs.NewMem()
+	must(t, fs.MkdirAll("/a"))
+	must(t, fs.MkdirAll("/b"))
+	must(t, fs.SyncDir("/"))
+	m := mustManager(t, fs, nil)
+	l, err := m.GetOrCreate(part(0), kafka.NewTopicID(), true)
+	must(t, err)
+	for _, d := range m.dirs {
+		must(t, d.saveRecoveryPoints(m))
+	}
+	l.SetOptions(compacting())
+	for i := range 200 {
+		appendKeyed(t, l, fmt.Sprint("k", i%3), fmt.Sprint(i))
+	}
+	must(t, l.Flush())
+	done, err := l.Compact(context.Background(), CompactOptions{Map: cleaner.NewMap(1<<20, 0.9), Now: time.Now()})
+	must(t, err)
+	if done.RecordsKept == done.RecordsRead {
+		t.Fatalf("nothing was compacted: %+v", done)
+	}
+	want, end := committed(t, l), l.EndOffset()
+	for boot, keep := range map[string]int{"boot-1": 100, "boot-2": 0} {
+		again := mustManager(t, fs.CrashClone(keep), func(o *ManagerOptions) { o.BootID = boot })
+		l, ok := again.Get(part(0))
+		if !ok || l.o.RecoveryPoint != 0 {
+			t.Fatalf("%s: no log, or a recovery point above 0", boot)
+		}
+		l.SetHighWatermark(l.EndOffset())
+		if got := committed(t, l); !maps.Equal(got, want) || l.EndOffset() != end {
+			t.Errorf("%s: ends at %d with %v, want %d with %v", boot, l.EndOffset(), got, end, want)
+		}
+		must(t, again.Close())
+	}
+	must(t, m.Close())
 }
