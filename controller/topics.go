@@ -374,23 +374,30 @@ func (c *Controller) lookAtConfigs(ctx context.Context) error {
 			r.configs[t.Name] = true
 		}
 	}
-	slices.Sort(names)
+	last := r.lastNote
+	var paths []string
 	for _, name := range names {
 		n, ok := zkpaths.ParseConfigChange(name)
 		if !ok || n < r.lastNote {
 			continue
 		}
+		last = max(last, n+1)
 		if !first {
-			data, _, err := c.zk.Get(ctx, zkpaths.ConfigChanges+"/"+name)
-			if err != nil && !errors.Is(err, session.ErrNoNode) {
-				return err
-			}
-			if change, derr := zkpaths.DecodeConfigChange(data); err == nil && derr == nil && change.Type == zkpaths.ConfigTopics {
-				r.configs[change.Entity] = true
-			}
+			paths = append(paths, zkpaths.ConfigChanges+"/"+name)
 		}
-		r.lastNote = n + 1
 	}
+	c.zk.GetAll(ctx, paths, func(_ int, data []byte, _ session.Stat, gerr error) {
+		if gerr != nil && !errors.Is(gerr, session.ErrNoNode) {
+			err = gerr
+		}
+		if change, derr := zkpaths.DecodeConfigChange(data); gerr == nil && derr == nil && change.Type == zkpaths.ConfigTopics {
+			r.configs[change.Entity] = true
+		}
+	})
+	if err != nil {
+		return err
+	}
+	r.lastNote = last
 	return c.takeConfigs(ctx)
 }
 
@@ -399,6 +406,7 @@ func (c *Controller) lookAtConfigs(ctx context.Context) error {
 // again when it is mended.
 func (c *Controller) takeConfigs(ctx context.Context) error {
 	r := c.reign
+	c.passOver(ctx, r.configs)
 	var failed error
 	for _, t := range slices.Sorted(maps.Keys(r.configs)) {
 		err := c.takeConfig(ctx, t)
@@ -414,6 +422,31 @@ func (c *Controller) takeConfigs(ctx context.Context) error {
 	return failed
 }
 
+// passOver removes the topics whose overrides are in the image as they are: nearly
+// all of them at the first look of a reign, and so read pipelined.
+func (c *Controller) passOver(ctx context.Context, configs map[string]bool) {
+	im := c.meta.Current()
+	names := slices.Collect(maps.Keys(configs))
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = zkpaths.TopicConfigPath(name)
+	}
+	c.zk.GetAll(ctx, paths, func(i int, _ []byte, st session.Stat, err error) {
+		if errors.Is(err, session.ErrNoNode) {
+			st.Version, st.Mzxid, err = -1, 0, nil
+		}
+		if t := im.Topic(names[i]); err == nil && (t == nil || sameConfig(t, st.Version, st.Mzxid)) {
+			delete(configs, names[i])
+		}
+	})
+}
+
+// sameConfig reports whether the image has a topic's overrides as they were written
+// at zxid; version -1 means that there are none.
+func sameConfig(t *cluster.Topic, version int32, zxid int64) bool {
+	return version == t.ConfigVersion && zxid <= t.ConfigZxid
+}
+
 // takeConfig puts a topic's overrides into the log if they were written since.
 func (c *Controller) takeConfig(ctx context.Context, name string) error {
 	t := c.meta.Current().Topic(name)
@@ -421,7 +454,7 @@ func (c *Controller) takeConfig(ctx context.Context, name string) error {
 		return nil
 	}
 	values, version, zxid, err := c.findConfig(ctx, name)
-	if err != nil || version == t.ConfigVersion && zxid <= t.ConfigZxid {
+	if err != nil || sameConfig(t, version, zxid) {
 		return err
 	}
 	step := plan.Step{Topics: []cluster.EntryTopic{{Name: name, ID: cluster.TopicIDText(t.ID), Change: cluster.Changed,
