@@ -232,8 +232,9 @@ func (l *Log) Abandon() error {
 	l.closed = true
 	var first error
 	for _, s := range l.segments {
-		// The last reader may go when another log has this directory's name.
-		if err := s.sealIndexes(); err != nil && first == nil {
+		// The last reader may go when another log has this directory's name. On a full
+		// disk the indexes lack their last entries: a deletion is what makes room.
+		if err := s.sealIndexes(); err != nil && !vfs.NoSpace(err) && first == nil {
 			first = err
 		}
 	}

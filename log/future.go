@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"barnabas/internal/kafka"
 	"barnabas/internal/vfs"
@@ -23,8 +24,16 @@ import (
 // leaves the partition in two directories; a small file in the new one,
 // replacesFile, says which it replaces, and so the start knows.
 
-// replacesFile holds the path of the log directory whose log this one replaces.
-const replacesFile = ".barnabas-replaces"
+// A log that is made while a directory is offline says the same of that one, since
+// it may hold an older log of the partition: of an earlier topic of the name, of an
+// earlier stay of the replica, or one whose making failed. That is set aside.
+
+// replacesFile holds the paths of the log directories whose logs this one replaces, a
+// line each. What lies in one after setAsideMark is set aside, else deleted.
+const (
+	replacesFile = ".barnabas-replaces"
+	setAsideMark = "set-aside "
+)
 
 // ErrNoSuchDir: a directory is none of log.dirs.
 var ErrNoSuchDir = errors.New("log: not one of the log directories")
@@ -81,6 +90,17 @@ func (m *Manager) placeFor(tp kafka.TopicPartition) (*logDir, error) {
 		return d, nil
 	}
 	return m.roomiest()
+}
+
+// placeAgain lets a log that could be made in part only be made in the same
+// directory: it must not be in two.
+func (m *Manager) placeAgain(tp kafka.TopicPartition, d *logDir, dir string) {
+	if there, err := exists(m.o.FS, dir); err == nil && !there {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.preferred[tp] = d
 }
 
 // Future returns the copy of a partition's log that is being made.
@@ -237,6 +257,9 @@ func (m *Manager) install(tp kafka.TopicPartition, old, future managed) (*Log, e
 		err = future.log.Close()
 	}
 	if err == nil {
+		err = m.dropReplaces(old.log.Dir()) // else each might say that it replaces the other
+	}
+	if err == nil {
 		err = vfs.WriteFileAtomic(m.o.FS, path.Join(future.log.Dir(), replacesFile), []byte(old.dir.path+"\n"))
 	}
 	m.mu.Lock()
@@ -290,41 +313,92 @@ func (l *Log) adopt(from *Log) error {
 	return l.failIf(l.epochs.save())
 }
 
-// settleTwice decides between the logs of one partition in two directories, where a
-// swap was cut short: the one that replaces the other stays. It returns where that
-// is.
-func (m *Manager) settleTwice(tp kafka.TopicPartition, a, b *logDir) (*logDir, error) {
-	replaces := func(x, y *logDir) (bool, error) {
-		data, err := vfs.ReadFile(m.o.FS, path.Join(x.path, tp.String(), replacesFile), 1<<12)
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
+// noteReplaces lets the directory of a log that is about to be made say that it
+// replaces what may be in the directories that are offline.
+func (m *Manager) noteReplaces(dir string) error {
+	var note strings.Builder
+	for _, d := range m.dirs {
+		if d.failure.get() != nil {
+			note.WriteString(setAsideMark + d.path + "\n")
 		}
-		return strings.TrimSpace(string(data)) == y.path, err
 	}
+	if note.Len() == 0 {
+		return nil
+	}
+	if err := m.o.FS.MkdirAll(dir); err != nil {
+		return err
+	}
+	return vfs.WriteFileAtomic(m.o.FS, path.Join(dir, replacesFile), []byte(note.String()))
+}
+
+// dropReplaces takes away, durably, what noteReplaces wrote.
+func (m *Manager) dropReplaces(dir string) error {
+	switch err := m.o.FS.Remove(path.Join(dir, replacesFile)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	return m.o.FS.SyncDir(dir)
+}
+
+// replaces tells how the log of a partition in x replaces the one in y: toDelete,
+// toStray, or not ("").
+func (m *Manager) replaces(tp kafka.TopicPartition, x, y *logDir) (string, error) {
+	data, err := vfs.ReadFile(m.o.FS, path.Join(x.path, tp.String(), replacesFile), 1<<16)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	for line := range strings.Lines(string(data)) {
+		switch strings.TrimSuffix(line, "\n") {
+		case y.path:
+			return toDelete, nil
+		case setAsideMark + y.path:
+			return toStray, nil
+		}
+	}
+	return "", err
+}
+
+// settleTwice decides between the logs of one partition in two directories, where a
+// swap was cut short, or a directory is back: the one that replaces the other stays.
+// It returns where that is.
+func (m *Manager) settleTwice(tp kafka.TopicPartition, a, b *logDir) (*logDir, error) {
 	stays, goes := a, b
-	ok, err := replaces(a, b)
-	if err == nil && !ok {
+	how, err := m.replaces(tp, a, b)
+	if err == nil && how == "" {
 		stays, goes = b, a
-		ok, err = replaces(b, a)
+		how, err = m.replaces(tp, b, a)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
+	if how == "" {
 		return nil, fmt.Errorf("log: %s is in two directories, %s and %s; move one away", tp, a.path, b.path)
 	}
-	name := awayName(tp, toDelete)
-	if err := m.o.FS.Rename(path.Join(goes.path, tp.String()), path.Join(goes.path, name)); err != nil {
+	name := awayName(tp, how)
+	full := path.Join(goes.path, name)
+	if err := m.o.FS.Rename(path.Join(goes.path, tp.String()), full); err != nil {
 		return nil, err
+	}
+	if how == toStray { // its age counts from now
+		if err := m.o.FS.Chtimes(full, time.Now()); err != nil {
+			return nil, err
+		}
 	}
 	if err := m.o.FS.SyncDir(goes.path); err != nil {
 		return nil, err
 	}
-	if err := m.o.FS.Remove(path.Join(stays.path, tp.String(), replacesFile)); err != nil {
-		return nil, err
+	if how == toStray { // the note stays: another directory may be away still
+		m.o.Logger.Warn("a log was made elsewhere while its directory was offline; the old one is set aside", "partition", tp.String(), "old", full, "new", stays.path)
+		goes.strays = append(goes.strays, name)
+	} else {
+		if err := m.o.FS.Remove(path.Join(stays.path, tp.String(), replacesFile)); err != nil {
+			return nil, err
+		}
+		m.o.Logger.Info("a log that was moved to another directory is where it was moved to", "partition", tp.String(), "from", goes.path, "to", stays.path)
+		goes.dead = append(goes.dead, name)
 	}
-	m.o.Logger.Info("a log that was moved to another directory is where it was moved to", "partition", tp.String(), "from", goes.path, "to", stays.path)
-	goes.dead = append(goes.dead, name)
 	goes.found = slices.DeleteFunc(goes.found, func(o kafka.TopicPartition) bool { return o == tp })
 	if stays == b {
 		b.found = append(b.found, tp)

@@ -260,9 +260,14 @@ func (m *Manager) createIn(d *logDir, tp kafka.TopicPartition, id kafka.TopicID)
 	}
 	o := m.openOptions(d, tp)
 	o.Clean = true
-	l, err := Open(o)
+	err := m.noteReplaces(o.Dir)
+	var l *Log
+	if err == nil {
+		l, err = Open(o)
+	}
 	if vfs.NoSpace(err) {
 		// What there is of it is taken up by the next try, or the next start.
+		m.placeAgain(tp, d, o.Dir)
 		return nil, fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	if err != nil {

@@ -82,14 +82,19 @@ func (l *Log) endChange(err error, finish func() error) error {
 
 // lowerRecoveryPoint makes sure that no crash finds a recovery point above o.
 func (l *Log) lowerRecoveryPoint(o int64) error {
-	if l.recoveryPoint.Load() <= o {
+	was := l.recoveryPoint.Load()
+	if was <= o {
 		return nil
 	}
 	l.recoveryPoint.Store(o)
 	if l.o.SaveRecoveryPoint == nil {
 		return nil
 	}
-	return l.o.SaveRecoveryPoint(l)
+	err := l.o.SaveRecoveryPoint(l)
+	if err != nil {
+		l.recoveryPoint.Store(was) // nothing was cut, and another try must save it
+	}
+	return err
 }
 
 // truncateFiles shrinks the files to what is below o and returns the segments

@@ -36,7 +36,8 @@ type script struct {
 //	adopt NAME       the same for a topic made by hand; arguments version=n, id,
 //	                 unreadable, repair, what its states are:
 //	                 garbage=(partition:version,...), missing, else unchanged,
-//	                 leaderless=(partition:version,...) as written by hand
+//	                 leaderless=(partition:version,...) as written by hand, or
+//	                 led=(partition:version:leader,...)
 //	outside NAME N   what a hand made the replicas of a partition is taken as it is,
 //	                 as by a load
 //	load, announce   what was written after load is told to the log
@@ -157,15 +158,15 @@ func (s *script) foundStates(d *datadriven.TestData, name string) map[int32]Foun
 			}
 		}
 	}
-	for _, key := range []string{"garbage", "leaderless"} {
+	for _, key := range []string{"garbage", "leaderless", "led"} {
 		arg, _ := d.Arg(key)
 		for _, v := range arg.Vals {
-			p, version, _ := strings.Cut(v, ":")
-			n, _ := strconv.Atoi(p)
-			at, _ := strconv.Atoi(version)
-			f := found[int32(n)]
-			f.Version, f.Zxid, f.Unreadable, f.Leader = int32(at), s.zxid, key == "garbage", kafka.NoBroker
-			found[int32(n)] = f
+			var n, at int32
+			leader := kafka.NoBroker
+			fmt.Sscanf(v, "%d:%d:%d", &n, &at, &leader)
+			f := found[n]
+			f.Version, f.Zxid, f.Unreadable, f.Leader = at, s.zxid, key == "garbage", leader
+			found[n] = f
 		}
 	}
 	return found

@@ -241,11 +241,10 @@ func (c Controller) adoptState(im *cluster.Image, t *cluster.Topic, p int32, rep
 		}
 	}
 	s, due := c.next(im, t, p, is)
-	if due {
-		return stateStep(t, p, is, s, false)
+	if old.HasState && s.LeaderEpoch <= old.LeaderEpoch { // be it that a follower died, too
+		s.LeaderEpoch, s.ControllerEpoch, due = old.LeaderEpoch+1, c.Epoch, true
 	}
-	if old.HasState && found.LeaderEpoch <= old.LeaderEpoch {
-		s.LeaderEpoch, s.ControllerEpoch = is.LeaderEpoch+1, c.Epoch
+	if due {
 		return stateStep(t, p, is, s, false)
 	}
 	return Step{
