@@ -77,8 +77,30 @@ func (e *Edit) ReadController(id kafka.BrokerID, epoch kafka.ControllerEpoch) {
 	}
 }
 
-// ReadBroker takes a registration. The Edit keeps b.
+// ReadBroker takes a registration. The Edit keeps b. Unless b.Told says which entry
+// told of it, the next one that names it does.
 func (e *Edit) ReadBroker(b *Broker) { e.putBroker(b) }
+
+// Untold are the registrations of which it is not known which entry told of them.
+func (e *Edit) Untold() map[kafka.BrokerID]kafka.BrokerEpoch {
+	out := map[kafka.BrokerID]kafka.BrokerEpoch{}
+	for id, b := range e.im.brokers {
+		if b.Told == 0 {
+			out[id] = b.Epoch
+		}
+	}
+	return out
+}
+
+// SetTold notes which entry told of the registration that was read of a broker.
+func (e *Edit) SetTold(id kafka.BrokerID, zxid int64) {
+	e.needBrokers()
+	if b := e.im.brokers[id]; b != nil {
+		nb := *b
+		nb.Told = zxid
+		e.im.brokers[id] = &nb
+	}
+}
 
 // ReadTopic takes a topic znode. The Edit keeps the assignment's slices.
 func (e *Edit) ReadTopic(t TopicRead) {
@@ -170,9 +192,12 @@ func (e *Edit) applyBroker(b *EntryBroker, czxid int64) {
 		e.applyDown(b, czxid)
 	default:
 		nb := &Broker{ID: b.ID, Epoch: b.Epoch, Rack: b.Rack, Features: b.Features, Stopping: b.State == Stopping,
-			Crashed: b.Crashed, FastDeath: b.FastDeath, Version: b.Barnabas, Process: b.Process, Zxid: czxid, Endpoints: make([]Endpoint, len(b.Endpoints))}
+			Crashed: b.Crashed, FastDeath: b.FastDeath, Version: b.Barnabas, Process: b.Process, Told: b.Told, Zxid: czxid, Endpoints: make([]Endpoint, len(b.Endpoints))}
 		for i, ep := range b.Endpoints {
 			nb.Endpoints[i] = Endpoint(ep)
+		}
+		if nb.Told == 0 {
+			nb.Told = czxid
 		}
 		e.putBroker(nb)
 	}
@@ -199,8 +224,7 @@ func (e *Edit) putBroker(b *Broker) {
 	if d, ok := e.im.downs[b.ID]; ok && b.Epoch <= d.epoch {
 		return
 	}
-	b.Told = b.Zxid
-	if old := e.im.brokers[b.ID]; old != nil && old.Epoch == b.Epoch {
+	if old := e.im.brokers[b.ID]; old != nil && old.Epoch == b.Epoch && old.Told != 0 {
 		b.Told = old.Told
 	}
 	e.needBrokers()

@@ -92,9 +92,12 @@ const (
 
 // EntryBroker says that a broker is up (with all about it), stopping, or down.
 type EntryBroker struct {
-	ID        kafka.BrokerID     `json:"id"`
-	Epoch     kafka.BrokerEpoch  `json:"epoch"`
-	State     BrokerState        `json:"state"`
+	ID    kafka.BrokerID    `json:"id"`
+	Epoch kafka.BrokerEpoch `json:"epoch"`
+	State BrokerState       `json:"state"`
+	// Told is the zxid of the entry that told of this registration first; 0: this
+	// is it.
+	Told      int64              `json:"told,omitempty"`
 	Endpoints []EntryEndpoint    `json:"endpoints,omitempty"`
 	Rack      string             `json:"rack,omitempty"`
 	Features  map[string]Feature `json:"features,omitempty"`

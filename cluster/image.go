@@ -176,9 +176,9 @@ type Feature struct {
 type Broker struct {
 	ID    kafka.BrokerID
 	Epoch kafka.BrokerEpoch // czxid of the registration
-	// Told is the zxid of the entry that told of this registration, or of the
-	// registration itself if a load found it. Whoever planned an older state may not
-	// have known that the broker was born anew.
+	// Told is the zxid of the entry that told of this registration first; 0 if none
+	// has. Whoever planned an older state may not have known that the broker was born
+	// anew.
 	Told      int64
 	Endpoints []Endpoint
 	Rack      string // "" if none
@@ -275,4 +275,4 @@ type Partition struct {
 // UsableBy reports whether a broker may act on this state. One that was not planned
 // after the log told of its present registration is known, but not its own yet:
 // whoever wrote it meant the broker that was there before.
-func (p *Partition) UsableBy(b *Broker) bool { return p.HasState && p.Zxid >= b.Told }
+func (p *Partition) UsableBy(b *Broker) bool { return p.HasState && b.Told != 0 && p.Zxid >= b.Told }

@@ -50,9 +50,16 @@ func TestTold(t *testing.T) {
 	if p.Zxid = 33; !p.UsableBy(im.Broker(1)) {
 		t.Error("a state of the transaction that told is not its own")
 	}
+	// A load knows only what the log says.
 	e := NewEdit(Empty())
 	e.ReadBroker(&Broker{ID: 1, Epoch: 50, Zxid: 50})
-	if im, _ = e.Publish(); im.Broker(1).Told != 50 {
+	if im, _ = e.Publish(); im.Broker(1).Told != 0 || (&Partition{HasState: true, Zxid: 60}).UsableBy(im.Broker(1)) {
 		t.Errorf("loaded: told at %d", im.Broker(1).Told)
+	}
+	if im, _ = im.Apply(0, &Entry{Brokers: []EntryBroker{{ID: 1, Epoch: 50, State: Up}}}, 70); im.Broker(1).Told != 70 {
+		t.Errorf("told by the next entry at %d", im.Broker(1).Told)
+	}
+	if im, _ = Empty().Apply(9, &Entry{Brokers: []EntryBroker{{ID: 1, Epoch: 50, State: Up, Told: 55}}}, 70); im.Broker(1).Told != 55 {
+		t.Errorf("told again: at %d", im.Broker(1).Told)
 	}
 }

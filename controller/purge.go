@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"barnabas/cluster"
+	"barnabas/controller/plan"
 	"barnabas/zkpaths"
 	"barnabas/zkpaths/session"
 )
@@ -73,7 +75,7 @@ func (c *Controller) purgeEntries(ctx context.Context) error {
 	if err != nil || !ok {
 		return err
 	}
-	old := numbers[:min(len(numbers)-keepEntries, maxOps-2)]
+	old := numbers[:min(len(numbers)-keepEntries, maxOps-3)]
 	stats := make([]session.Stat, len(old))
 	paths := make([]string, len(old))
 	for i, n := range old {
@@ -97,7 +99,7 @@ func (c *Controller) purgeEntries(ctx context.Context) error {
 		ops = append(ops, session.DeleteOp(paths[i], st.Version))
 	}
 	if len(ops) > 0 {
-		if _, err := c.commit(ctx, ops, nil); err != nil {
+		if _, err := c.commit(ctx, ops, c.restated()); err != nil {
 			return err
 		}
 	}
@@ -107,11 +109,17 @@ func (c *Controller) purgeEntries(ctx context.Context) error {
 	return nil
 }
 
+// restated is an entry that tells again of what is purged and must still be found:
+// since when the log knows of each registration.
+func (c *Controller) restated() *cluster.Entry {
+	return &cluster.Entry{Reason: cluster.Reason{Code: "restated"}, Brokers: plan.Restate(c.meta.Current())}
+}
+
 // newLog empties and re-creates the log's parent long before the numbers of
 // sequential znodes end. Every broker then loads fully.
 func (c *Controller) newLog(ctx context.Context) error {
 	names, st, err := c.zk.Children(ctx, zkpaths.MetadataChanges)
-	if err != nil || len(names) > maxOps-3 {
+	if err != nil || len(names) > maxOps-4 {
 		return err
 	}
 	var ops []session.Op
@@ -119,7 +127,7 @@ func (c *Controller) newLog(ctx context.Context) error {
 		ops = append(ops, session.DeleteOp(zkpaths.MetadataChanges+"/"+name, -1))
 	}
 	ops = append(ops, session.DeleteOp(zkpaths.MetadataChanges, st.Version), session.CreateOp(zkpaths.MetadataChanges, nil, session.Persistent))
-	_, err = c.commit(ctx, ops, nil)
+	_, err = c.commit(ctx, ops, c.restated())
 	return err
 }
 

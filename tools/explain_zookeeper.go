@@ -106,7 +106,7 @@ func (r *zooReader) brokers() error {
 		if !there || derr != nil {
 			continue
 		}
-		b := &cluster.Broker{ID: id, Epoch: kafka.BrokerEpoch(st.Czxid), Zxid: st.Mzxid, Rack: reg.Rack}
+		b := &cluster.Broker{ID: id, Epoch: kafka.BrokerEpoch(st.Czxid), Told: st.Mzxid, Zxid: st.Mzxid, Rack: reg.Rack}
 		for _, e := range reg.Endpoints {
 			b.Endpoints = append(b.Endpoints, cluster.Endpoint(e))
 		}

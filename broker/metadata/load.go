@@ -114,6 +114,9 @@ func (r *Reader) reload(ctx context.Context) error {
 	if err := l.all(); err != nil {
 		return err
 	}
+	if err := r.findTold(ctx, e, log, next); err != nil {
+		return err
+	}
 	e.NoteUntold()
 	if _, err := r.apply(ctx, e, log, next); err != nil {
 		return err

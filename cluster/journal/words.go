@@ -17,6 +17,7 @@ var words = map[string]string{
 	"epoch-begins":        "a new controller began its epoch",
 	"found-at-takeover":   "the new controller found it written by a hand, or by the controller before, and took it into the log",
 	"brokers":             "brokers came or went",
+	"restated":            "old entries were purged, and the brokers told of again",
 	"process-dead":        "the process of broker {broker} was found dead before its ZooKeeper session ended",
 	"stopping":            "broker {broker} asked to be stopped, and handed over what it led",
 	"election":            "the controller elected by who is alive",

@@ -89,7 +89,7 @@ func (c Controller) next(im *cluster.Image, t *cluster.Topic, number int32, p *c
 // written: it has died and was born since, and has no part in it.
 func (c Controller) born(im *cluster.Image, p *cluster.Partition, id kafka.BrokerID) bool {
 	b := im.Broker(id)
-	return b != nil && p.Zxid < max(b.Told, c.Born[id])
+	return b != nil && (b.Told == 0 || p.Zxid < max(b.Told, c.Born[id]))
 }
 
 // usable tells which replicas of partition number of t, p, live and have its log.
@@ -188,13 +188,17 @@ func Brokers(im *cluster.Image, registered map[kafka.BrokerID]*cluster.Broker, a
 	}
 	for _, id := range slices.Sorted(maps.Keys(registered)) {
 		b, old := registered[id], im.Broker(id)
-		if old == nil || old.Epoch != b.Epoch {
+		known := old != nil && old.Epoch == b.Epoch && old.Told != 0
+		if !known {
 			born = append(born, id)
 		} else if old.Zxid >= b.Zxid && !all {
 			continue
 		}
-		stopping := old != nil && old.Epoch == b.Epoch && old.Stopping
-		st.Brokers = append(st.Brokers, entryBroker(b, stopping))
+		e := entryBroker(b, known && old.Stopping)
+		if known {
+			e.Told = old.Told
+		}
+		st.Brokers = append(st.Brokers, e)
 	}
 	if len(st.Brokers) == 0 {
 		return nil, nil
@@ -202,8 +206,20 @@ func Brokers(im *cluster.Image, registered map[kafka.BrokerID]*cluster.Broker, a
 	return []Step{st}, born
 }
 
+// Restate tells again of all brokers that the log has told of: what told of them
+// before may then be purged, and who loads still finds when each became known.
+func Restate(im *cluster.Image) []cluster.EntryBroker {
+	var out []cluster.EntryBroker
+	for _, b := range im.Brokers() {
+		if b.Told != 0 {
+			out = append(out, entryBroker(b, b.Stopping))
+		}
+	}
+	return out
+}
+
 func entryBroker(b *cluster.Broker, stopping bool) cluster.EntryBroker {
-	e := cluster.EntryBroker{ID: b.ID, Epoch: b.Epoch, State: cluster.Up, Rack: b.Rack, Features: b.Features, Crashed: b.Crashed, FastDeath: b.FastDeath, Barnabas: b.Version, Process: b.Process}
+	e := cluster.EntryBroker{ID: b.ID, Epoch: b.Epoch, State: cluster.Up, Told: b.Told, Rack: b.Rack, Features: b.Features, Crashed: b.Crashed, FastDeath: b.FastDeath, Barnabas: b.Version, Process: b.Process}
 	if stopping {
 		e.State = cluster.Stopping
 	}
