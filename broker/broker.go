@@ -129,7 +129,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if o.ownNetwork = o.Dial != nil; !o.ownNetwork {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	b := &Broker{o: o, logger: o.Logger, id: o.Config.Broker.ID, ended: make(chan struct{}), codecs: batch.NewCodecs(batch.Limits{}), reasons: journal.New(),
+	b := &Broker{o: o, logger: o.Logger, id: o.Config.Broker.ID, ended: make(chan struct{}), codecs: batch.NewCodecs(batch.Limits{Absolute: maxOpenBatch(memoryLimit("/"))}), reasons: journal.New(),
 		failures: make(chan dirFailure, len(o.Config.Log.Dirs))}
 	b.config.Store(o.Config)
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))

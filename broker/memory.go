@@ -6,6 +6,7 @@ import (
 	"path"
 	"runtime/debug"
 	"runtime/metrics"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,35 +35,68 @@ func maxQueuedBytes(configured int64) int64 {
 // of each.
 func groupBytes() int64 { return maxQueuedBytes(-1) / 4 }
 
+// maxOpenBatch is the most that a batch may be opened to, of a machine's memory: an
+// eighth of it if that is less than usual, since two of the largest must have room.
+func maxOpenBatch(machine int64) int {
+	const least = 16 << 20
+	if machine <= 0 {
+		return batch.MaxOpen
+	}
+	return int(min(max(machine/8, least), batch.MaxOpen))
+}
+
 // leastRest is the least that is granted for all that is not bounded by itself.
 const leastRest = 96 << 20
 
 // softLimit is how much memory the process is to have, garbage included. Left to
 // itself, Go's collector lets garbage become as much as what is in use, which
-// doubles what a flood of requests takes. So what is bounded by itself (bounds, of
-// which leased bytes are in use) gets its bound and nothing on top, and the rest of
-// the heap in use two and a half times its size: that is no stricter than without a
-// limit. It is at most nine tenths of the machine or its control group, if that is
-// known, so that the process is not killed for garbage. All in bytes.
-func softLimit(machine, bounds, leased, heap int64) int64 {
-	limit := bounds + max(leastRest, 5*max(heap-leased, 0)/2)
+// doubles what a flood of requests takes. So what is bounded by itself gets its bound
+// and nothing on top, and the rest of the heap in use two and a half times its size:
+// that is no stricter than without a limit. It is at most nine tenths of the machine or
+// its control group, if that is known, so that the process is not killed for garbage.
+// All in bytes.
+func softLimit(machine, bounds, rest int64) int64 {
+	limit := bounds + max(leastRest, 5*rest/2)
 	if machine > 0 {
 		limit = min(limit, machine/10*9)
 	}
 	return limit
 }
 
+// restWindow is of how many seconds the smallest rest counts.
+const restWindow = 15
+
+// rest finds out how much of the heap in use is not bounded by itself. What is in use
+// is known since the last collection, with what was made while that ran, and what is
+// bounded is known of now; so in a flood single differences may be far too large, but
+// hardly all of them for some time.
+type rest struct {
+	last [restWindow]int64
+	n    int
+}
+
+// of takes the heap in use, and how much is taken of all bounds together.
+func (r *rest) of(heap, taken, bounds int64) int64 {
+	r.last[r.n%restWindow] = max(heap-taken, 0)
+	r.n++
+	// What exceeds the bounds is certainly not in them.
+	return max(slices.Min(r.last[:min(r.n, restWindow)]), heap-bounds)
+}
+
 // limitMemory keeps the process's soft limit of memory at softLimit, until ctx ends.
 func (b *Broker) limitMemory(ctx context.Context) error {
 	machine := memoryLimit("/")
-	bounds := b.server.Memory().Limit + b.server.Work().Limit + groupBytes() + int64(batch.MaxOpen)
+	_, openLimit := b.codecs.Room()
+	bounds := b.server.Memory().Limit + b.server.Work().Limit + groupBytes() + openLimit
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	var r rest
 	for set := int64(0); ; {
 		metrics.Read(sample)
-		leased := b.server.Memory().Used + b.server.Work().Used
-		limit := softLimit(machine, bounds, leased, int64(sample[0].Value.Uint64()))
+		open, _ := b.codecs.Room()
+		taken := b.server.Memory().Used + b.server.Work().Used + b.api.GroupBytes() + open
+		limit := softLimit(machine, bounds, r.of(int64(sample[0].Value.Uint64()), taken, bounds))
 		if limit-set > set/16 || set-limit > set/16 {
 			debug.SetMemoryLimit(limit)
 			set = limit

@@ -88,7 +88,11 @@ func (l *Log) recompressed(b []byte, h *batch.Header, o *Options) ([]byte, error
 	if level == 0 {
 		level = batch.DefaultLevel
 	}
-	out := append(make([]byte, 0, batch.HeaderSize+len(plain)), b[:batch.HeaderSize]...)
+	most := batch.HeaderSize + len(plain)
+	if o.Codec == batch.None && most > o.MaxMessageBytes {
+		return nil, fmt.Errorf("%w: %d bytes as %s, the topic takes %d", batch.ErrTooLarge, most, o.Codec, o.MaxMessageBytes)
+	}
+	out := append(make([]byte, 0, min(most, o.MaxMessageBytes)), b[:batch.HeaderSize]...)
 	if out, err = l.o.Codecs.Compress(o.Codec, level, out, plain); err != nil {
 		return nil, err
 	}

@@ -12,7 +12,8 @@ import (
 )
 
 // keepConverted is how many converted bytes an answer keeps from when its sizes
-// are found out until they are sent; what is more is converted twice.
+// are found out until they are sent, if there is memory for that; what is more is
+// converted twice.
 const keepConverted = 1 << 20
 
 // minOne reports whether the first batch is sent whole however large. Clients
@@ -51,7 +52,17 @@ func (f *fetch) convert() {
 	if f.from.Version >= 4 {
 		return
 	}
-	keep, magic := keepConverted, int8(0)
+	magic, from, kept := int8(0), f.from, int64(0)
+	elements := int64(len(f.parts)) * fetchElement
+	keep := func(n int64) (ok bool) {
+		if kept+n <= keepConverted {
+			if f.lease, ok = from.Extend(f.lease, elements+kept+n); ok {
+				kept += n
+			}
+		}
+		return ok
+	}
+	hold := func(n int64) (downconvert.Memory, error) { return from.Hold(n) }
 	if f.from.Version >= 2 {
 		magic = 1
 	}
@@ -61,7 +72,7 @@ func (f *fetch) convert() {
 			continue
 		}
 		old, err := f.a.down.Convert(&downconvert.Request{
-			TP: p.tp, Range: p.data.Records, Magic: magic, From: f.session.Partitions[i].Offset, Keep: &keep,
+			TP: p.tp, Range: p.data.Records, Magic: magic, From: f.session.Partitions[i].Offset, Keep: keep, Hold: hold,
 		})
 		p.data.Records = old
 		switch {

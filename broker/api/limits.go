@@ -105,6 +105,10 @@ type kept struct {
 	looked time.Time  // when the collector was asked last
 }
 
+// GroupBytes is how many bytes of what members of groups sent are kept, beyond 64 KiB
+// of each.
+func (a *API) GroupBytes() int64 { return a.kept.bytes.Load() }
+
 // add counts body. It reports false if there is no room for it; the collector has
 // looked for some then, at most once a second.
 func (k *kept) add(body []byte) bool {

@@ -196,8 +196,12 @@ func classFor(n int) int {
 	return min(bits.Len(uint(n-1))-minClass, classes)
 }
 
-// capacityFor is n rounded up: to its class, or to quarters of a power of two.
+// capacityFor is n rounded up: to its class, or to quarters of a power of two. What is
+// too large to be kept is not.
 func capacityFor(n int) int {
+	if n > maxIdle {
+		return n
+	}
 	if class := classFor(n); class < classes {
 		return 1 << (class + minClass)
 	}

@@ -54,6 +54,12 @@ func (b *Builder) Reset(o BuilderOptions) {
 	*b = Builder{o: o, buf: make([]byte, HeaderSize, 512), maxTimestamp: Absent}
 }
 
+// reserve makes room for n bytes of records, so that buf need not grow: messages of
+// the old formats become smaller as records.
+func (b *Builder) reserve(n int) {
+	b.buf = append(make([]byte, 0, len(b.buf)+n), b.buf...)
+}
+
 // Append adds a record with the next offset. key, value and headers are copied;
 // nil is null. ts is in milliseconds.
 func (b *Builder) Append(ts int64, key, value []byte, headers ...RecordHeader) {

@@ -2,8 +2,8 @@ package batch
 
 import (
 	"fmt"
-	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
@@ -62,8 +62,9 @@ const MaxOpen = 128 << 20
 // Limits bound what a batch may decompress to, in bytes. Zero fields have the
 // default.
 type Limits struct {
-	// Absolute is the most, whatever the input, and of all batches together that are
-	// open for clients at a time; default MaxOpen.
+	// Absolute is the most, whatever the input. All batches together that are open for
+	// clients at a time have twice as much, each of them two bytes for each that it may
+	// open to; default MaxOpen.
 	Absolute int
 	// Ratio is how many times its compressed size a batch may grow to, unless
 	// that stays below Floor; default 1000.
@@ -98,7 +99,8 @@ func (l Limits) of(compressed int) int {
 // many goroutines may use it. A broker has one, made by NewCodecs.
 type Codecs struct {
 	limits Limits
-	room   *semaphore.Weighted // of limits.Absolute bytes, see enter
+	room   *semaphore.Weighted // of 2*limits.Absolute bytes, see enter
+	open   atomic.Int64        // what is taken of it
 
 	gunzip     sync.Pool // *gunzipper
 	gzip       sync.Pool // *gzipper, of any level
@@ -112,7 +114,7 @@ type Codecs struct {
 // NewCodecs returns empty pools.
 func NewCodecs(l Limits) *Codecs {
 	l = l.withDefaults()
-	return &Codecs{limits: l, room: semaphore.NewWeighted(int64(l.Absolute))}
+	return &Codecs{limits: l, room: semaphore.NewWeighted(2 * int64(l.Absolute))}
 }
 
 // DefaultLevel leaves the compression level to the codec.
@@ -184,11 +186,16 @@ func (o *opened) room(n int) ([]byte, error) {
 	if n > o.left() {
 		return nil, ErrLimit
 	}
-	// Growing may not make a buffer too large to be kept if what is needed is not.
-	if need := len(o.b) + n; need > cap(o.b) && need > maxScratch/2 && need <= maxScratch {
-		o.b = append(make([]byte, 0, maxScratch), o.b...)
+	if need := len(o.b) + n; need > cap(o.b) {
+		// Doubling leaves less behind than append, which grows large slices by a
+		// quarter, and the limit keeps the rest small. Growing may not make a buffer too
+		// large to be kept if what is needed is not.
+		size := max(need, min(2*cap(o.b), o.begin+o.limit))
+		if need <= maxScratch && size > maxScratch {
+			size = maxScratch
+		}
+		o.b = append(make([]byte, 0, size), o.b...)
 	}
-	o.b = slices.Grow(o.b, n)
 	return o.b[len(o.b) : len(o.b)+n], nil
 }
 

@@ -24,6 +24,13 @@ type DownRules struct {
 	Codecs *Codecs
 }
 
+const (
+	// DownOverhead is the most that an old message has beside key and value.
+	DownOverhead = legacyPosBody1 + 8
+	// MinRecord is the size of the smallest record of a batch.
+	MinRecord = 7
+)
+
 // AppendDown appends the records of b, one whole batch or legacy message, to dst
 // as messages of an older format: one by one, or in a wrapper of the batch's own
 // codec. Headers are lost, and in format 0 timestamps. What is old enough is
@@ -80,7 +87,12 @@ func (d *downgrade) oneByOne(whole []byte) error {
 // compressed into the value of the wrapper.
 func (d *downgrade) wrapped(whole []byte) error {
 	c := d.r.Codecs
-	room := c.enterBatch(d.h, whole)
+	src := inside(d.h, whole)
+	opened := c.most(d.h.Codec(), src)
+	// Old messages have more around a record than new ones, so that the limit
+	// must hold once more.
+	limit := c.limits.of(len(whole))
+	room := c.enterBytes(max(opened, min(limit, opened/MinRecord*DownOverhead)))
 	defer c.leave(room)
 	inside := c.getScratch()
 	defer c.putScratch(inside)
@@ -89,14 +101,13 @@ func (d *downgrade) wrapped(whole []byte) error {
 		scratch := c.getScratch()
 		defer c.putScratch(scratch)
 		var err error
-		if plain, err = c.Decompress(d.h.Codec(), (*scratch)[:0], whole[HeaderSize:], 0); err != nil {
+		if plain, err = c.Decompress(d.h.Codec(), (*scratch)[:0], src, 0); err != nil {
 			return err
 		}
 		*scratch = plain
+		records := min(max(int(d.h.Count), 0), len(plain)/MinRecord+1)
+		*inside = slices.Grow((*inside)[:0], min(limit, len(plain)+records*DownOverhead))
 	}
-	// Old messages have more around a record than new ones, so that the limit
-	// must hold once more.
-	limit := c.limits.of(len(whole))
 	set, base, last, newest := (*inside)[:0], int64(Absent), int64(Absent), int64(Absent)
 	err := d.each(plain, whole, func(offset, ts int64, key, value []byte) error {
 		if base == Absent {

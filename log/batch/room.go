@@ -11,40 +11,49 @@ import (
 const freeRoom = 64 << 10
 
 // enter waits until there is room to open src, which all that are opened at the same
-// time for clients share: Limits.Absolute bytes, so that one of the largest is open
-// at a time, or many of the usual ones. leave gives back what is returned. Who is in
-// waits for nothing until then, no lock, no file and no second room; so everybody
+// time for clients share: twice Limits.Absolute bytes, so that one of the largest is
+// open at a time, or many of the usual ones. Twice, since what is opened becomes
+// something else, or moves to a larger buffer. leave gives back what is returned. Who
+// is in waits for nothing until then, no lock, no file and no second room; so everybody
 // gets in.
 func (c *Codecs) enter(codec Codec, src []byte) int64 {
 	if codec == None || c == nil {
 		return 0
 	}
-	n := int64(c.most(codec, src))
-	if n <= freeRoom {
+	return c.enterBytes(c.most(codec, src))
+}
+
+// enterBytes is enter for n bytes that become about as many others.
+func (c *Codecs) enterBytes(n int) int64 {
+	if n <= freeRoom || c == nil {
 		return 0
 	}
+	room := 2 * int64(min(n, c.limits.Absolute))
 	// Without an end of its context it can't fail.
-	_ = c.room.Acquire(context.Background(), n)
-	return n
+	_ = c.room.Acquire(context.Background(), room)
+	c.open.Add(room)
+	return room
 }
+
+// Room is how many bytes of the room for batches that are open are taken, and how
+// many there are.
+func (c *Codecs) Room() (used, limit int64) { return c.open.Load(), 2 * int64(c.limits.Absolute) }
 
 func (c *Codecs) leave(n int64) {
 	if n > 0 {
+		c.open.Add(-n)
 		c.room.Release(n)
 	}
 }
 
-// enterBatch is enter for what is inside a batch, or a message of an old format.
-func (c *Codecs) enterBatch(h *Header, b []byte) int64 {
-	src := b[min(HeaderSize, len(b)):]
-	if h.Magic < 2 {
-		_, value, err := legacyKeyValue(b, h)
-		if err != nil {
-			return 0 // and it is not opened
-		}
-		src = value
+// inside is what is compressed in a batch, or in a message of an old format; nil if
+// that is damaged, and so not opened.
+func inside(h *Header, b []byte) []byte {
+	if h.Magic >= 2 {
+		return b[min(HeaderSize, len(b)):]
 	}
-	return c.enter(h.Codec(), src)
+	_, value, _ := legacyKeyValue(b, h)
+	return value
 }
 
 // Opening calls f while there is room to open src and to compress it anew.

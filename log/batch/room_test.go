@@ -51,6 +51,9 @@ func TestOpenBatchesAreBounded(t *testing.T) {
 				mu.Lock()
 				open++
 				most = max(most, open)
+				if used, limit := c.Room(); used != limit {
+					t.Errorf("%d bytes of %d are taken", used, limit)
+				}
 				mu.Unlock()
 				got, err := c.Decompress(Gzip, nil, large, 0)
 				if err != nil || len(got) != 1<<20 {
@@ -72,6 +75,9 @@ func TestOpenBatchesAreBounded(t *testing.T) {
 	case <-done:
 	case <-time.After(time.Minute):
 		t.Fatal("somebody waits for ever")
+	}
+	if used, limit := c.Room(); used != 0 || limit != 2<<20 {
+		t.Errorf("%d of %d bytes are taken at the end", used, limit)
 	}
 	if most != 1 {
 		t.Errorf("%d were open at a time", most)

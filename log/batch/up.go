@@ -45,10 +45,16 @@ func ConvertUp(set []byte, r *UpRules) ([]byte, error) {
 	if r.Recompress {
 		codec, level = r.Codec, r.Level
 	}
-	room := r.Codecs.enterBatch(&Header{Magic: first.magic, Attributes: int16(first.codec)}, first.whole)
+	var room int64
+	if first.codec == None {
+		room = r.Codecs.enterBytes(len(set))
+	} else {
+		room = r.Codecs.enter(first.codec, inside(&Header{Magic: first.magic, Attributes: int16(first.codec)}, first.whole))
+	}
 	defer r.Codecs.leave(room)
 	u := upgrade{b: NewBuilder(BuilderOptions{Codec: codec, Level: level, Codecs: r.Codecs, LeaderEpoch: Absent})}
 	if first.codec == None {
+		u.b.reserve(len(set))
 		err = u.addAll(set)
 	} else {
 		err = u.addWrapped(&first, r.Codecs)
@@ -135,6 +141,7 @@ func (u *upgrade) addWrapped(w *legacyMessage, c *Codecs) error {
 	if err != nil {
 		return err
 	}
+	u.b.reserve(len(inside))
 	last := int64(Absent)
 	for n := 0; len(inside) > 0; n++ {
 		var m legacyMessage

@@ -3,11 +3,11 @@
 //
 // Nothing is converted ahead of its reader. A converted range is a file whose
 // ReadAt must be called in order, as a socket's writer does; it opens one batch
-// at a time and keeps what that became until it is read. So a connection holds
-// at most one batch beside the copy buffer of its writer, and the first
-// batches of its answer's partitions as far as Request.Keep allows. How many
-// compressed batches are open at once in all connections together is bounded by
-// Options.Concurrent.
+// at a time and keeps what that became until it is read, by memory that
+// Request.Hold gives. So a connection holds at most one batch beside the copy buffer
+// of its writer, and the first batches of its answer's partitions as far as
+// Request.Keep allows. How many batches are converted at once in all connections
+// together is bounded by Options.Concurrent.
 //
 // The size of a range must be known before it is sent, and no conversion is known
 // before it is made. As in Apache Kafka the range keeps the length that its data
@@ -42,8 +42,8 @@ var ErrOrder = errors.New("downconvert: read out of order")
 // Options of a Converter. Codecs is required.
 type Options struct {
 	Codecs *batch.Codecs
-	// Concurrent bounds how many compressed batches are open at once. Default:
-	// the number of processors, at least 2.
+	// Concurrent bounds how many batches are converted at once. Default: the number
+	// of processors, at least 2.
 	Concurrent int
 	// Logger is told of batches that are left out because they are damaged.
 	// Default: nothing is logged.
@@ -90,10 +90,21 @@ type Request struct {
 	Magic int8
 	// From is the offset that the client asked for.
 	From int64
-	// Keep is how many bytes of the first converted batch may be kept until the
-	// range is sent; a larger one is converted again then. It is reduced by what
-	// is kept.
-	Keep *int
+	// Keep reports whether n bytes, what the first batch became, may be kept until
+	// the range is sent, and does not wait; else the batch is converted again then.
+	Keep func(n int64) bool
+	// Hold waits for memory for n bytes, of a batch that is converted and kept until
+	// it is read. An error of it ends the reading. Nobody holds two at a time, and who
+	// holds one waits for nothing but the reader and a processor.
+	Hold func(n int64) (Memory, error)
+}
+
+// Memory is what Request.Hold has given.
+type Memory interface {
+	// Resize makes it n bytes and does not wait.
+	Resize(n int64)
+	// Release ends it.
+	Release()
 }
 
 // Convert returns a range that reads as messages of the old format, and takes
@@ -103,7 +114,7 @@ type Request struct {
 // ErrNothing, and with errors of reading the file.
 func (c *Converter) Convert(r *Request) (vfs.Range, error) {
 	s := &stream{
-		c: c, tp: r.TP, src: r.Range,
+		c: c, tp: r.TP, src: r.Range, hold: r.Hold,
 		rules: batch.DownRules{Magic: r.Magic, From: r.From, Codecs: c.o.Codecs},
 	}
 	length, err := s.open(r.Keep)
@@ -113,15 +124,6 @@ func (c *Converter) Convert(r *Request) (vfs.Range, error) {
 	}
 	s.length = length
 	return vfs.Range{File: &file{File: r.Range.File, s: s}, Length: length, OnRelease: s.release}, nil
-}
-
-// convert appends what one batch becomes to dst. Compressed ones wait for a slot.
-func (c *Converter) convert(dst, b []byte, rules *batch.DownRules) ([]byte, error) {
-	if h, err := batch.ParseHeader(b); err == nil && h.Codec() != batch.None {
-		c.slots <- struct{}{}
-		defer func() { <-c.slots }()
-	}
-	return batch.AppendDown(dst, b, rules)
 }
 
 // skip notes a damaged batch. A reader that comes again and again to the same

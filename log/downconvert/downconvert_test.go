@@ -92,9 +92,19 @@ func (s *segment) rng() vfs.Range {
 	return vfs.Range{File: s.file(), Offset: before, Length: int64(len(s.data)), OnRelease: func() { s.released++ }}
 }
 
+// upTo keeps n bytes in all.
+func upTo(n int64) func(int64) bool {
+	return func(more int64) bool {
+		if more > n {
+			return false
+		}
+		n -= more
+		return true
+	}
+}
+
 func (s *segment) request(magic int8, from int64) *Request {
-	keep := 1 << 20
-	return &Request{TP: testTP, Range: s.rng(), Magic: magic, From: from, Keep: &keep}
+	return &Request{TP: testTP, Range: s.rng(), Magic: magic, From: from, Keep: upTo(1 << 20)}
 }
 
 // readAll reads a range as a socket's writer does, in pieces.
@@ -184,10 +194,10 @@ func TestConvert(t *testing.T) {
 	} {
 		var first []byte
 		for _, piece := range []int{1, 7, 64 << 10} {
-			for _, keep := range []int{1 << 20, 0} {
+			for _, keep := range []int64{1 << 20, 0} {
 				c := New(Options{Codecs: tc.s.codecs})
 				q := tc.s.request(tc.magic, tc.from)
-				q.Keep = &keep
+				q.Keep = upTo(keep)
 				r, err := c.Convert(q)
 				if err != nil {
 					t.Errorf("%s: %v", tc.name, err)
@@ -323,22 +333,100 @@ func TestReadOutOfOrder(t *testing.T) {
 // TestKeep: an answer of many partitions keeps little before it is sent.
 func TestKeep(t *testing.T) {
 	s := newSegment(t).add(batch.Gzip, 10, 10<<10)
-	keep := 1000
-	kept := 0
+	left, kept := int64(5000), 0
 	for range 20 {
 		q := s.request(1, 10)
-		q.Keep = &keep
+		q.Keep = func(n int64) bool {
+			if n > left {
+				return false
+			}
+			left -= n
+			return true
+		}
 		r, err := New(Options{Codecs: s.codecs}).Convert(q)
 		if err != nil {
 			t.Fatal(err)
 		}
 		st := r.File.(*file).s
-		kept += cap(st.in) + len(st.out)
+		kept += cap(st.in) + cap(st.out)
 		r.Release()
 	}
-	if kept == 0 || kept > 1000 || keep != 1000-kept {
-		t.Errorf("kept %d bytes, %d left of 1000", kept, keep)
+	if kept == 0 || kept > 5000 || left != int64(5000-kept) {
+		t.Errorf("kept %d bytes, %d left of 5000", kept, left)
 	}
+}
+
+// given is the memory of one range, of which it may hold one piece at a time.
+type given struct {
+	t         *testing.T
+	held      bool
+	n, waited int64 // bytes, times
+	err       error
+}
+
+func (g *given) hold(n int64) (Memory, error) {
+	if g.held {
+		g.t.Error("waits for memory while it has some")
+	}
+	if g.err != nil {
+		return nil, g.err
+	}
+	g.held, g.n = true, n
+	g.waited++
+	return g, nil
+}
+
+func (g *given) Resize(n int64) { g.n = n }
+func (g *given) Release()       { g.held, g.n = false, 0 }
+
+// TestHold: what batches become is in memory that was asked for, which is given back
+// at the end, or earlier with the range.
+func TestHold(t *testing.T) {
+	s := newSegment(t)
+	for i := range 12 {
+		s.add([]batch.Codec{batch.None, batch.Gzip, batch.LZ4, batch.None}[i%4], 1000*(1+i%5), 100*(i%3))
+	}
+	for _, whole := range []bool{true, false} {
+		g := &given{t: t}
+		q := s.request(1, 10)
+		q.Keep, q.Hold = upTo(0), g.hold
+		r, err := New(Options{Codecs: s.codecs}).Convert(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := r.File.(*file).s
+		end := r.Length
+		if !whole {
+			end /= 2
+		}
+		for p, off := make([]byte, 4<<10), int64(0); off < end; off += int64(len(p)) {
+			p = p[:min(int64(len(p)), end-off)]
+			if _, err := r.File.ReadAt(p, off); err != nil {
+				t.Fatal(err)
+			}
+			if has := int64(cap(st.in) + cap(st.out)); has > g.n {
+				t.Fatalf("has %d bytes at %d, asked for %d", has, off, g.n)
+			}
+		}
+		if g.held == whole || g.waited < 3 {
+			t.Errorf("whole %v: holds %v after %d batches", whole, g.held, g.waited)
+		}
+		r.Release()
+		if g.held {
+			t.Error("holds memory at the end")
+		}
+	}
+	g := &given{t: t, err: io.ErrClosedPipe}
+	q := s.request(1, 10)
+	q.Keep, q.Hold = upTo(0), g.hold
+	r, err := New(Options{Codecs: s.codecs}).Convert(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.File.ReadAt(make([]byte, 10), 0); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("without memory: %v", err)
+	}
+	r.Release()
 }
 
 // TestMemory: a long range is held a batch at a time, and nothing at its end.
@@ -384,8 +472,7 @@ func TestConcurrent(t *testing.T) {
 	results := make([]string, 8)
 	for i := range results {
 		wg.Go(func() {
-			keep := 0
-			r, err := c.Convert(&Request{TP: testTP, Range: vfs.Range{File: f, Offset: before, Length: int64(len(s.data))}, Magic: int8(i % 2), From: 10, Keep: &keep})
+			r, err := c.Convert(&Request{TP: testTP, Range: vfs.Range{File: f, Offset: before, Length: int64(len(s.data))}, Magic: int8(i % 2), From: 10})
 			if err != nil {
 				t.Error(err)
 				return

@@ -123,10 +123,9 @@ func consume(t *testing.T, c *Converter, p *partition, magic int8, most int64) (
 			i++
 			continue
 		}
-		keep := 100
 		end := min(max(p.at[i]+most, p.at[i+1]), p.size)
 		r, err := c.Convert(&Request{
-			TP: testTP, Range: vfs.Range{File: p.file, Offset: p.at[i], Length: end - p.at[i]}, Magic: magic, From: offset, Keep: &keep,
+			TP: testTP, Range: vfs.Range{File: p.file, Offset: p.at[i], Length: end - p.at[i]}, Magic: magic, From: offset, Keep: upTo(100),
 		})
 		if errors.Is(err, batch.ErrNoOldForm) {
 			i, offset = i+1, p.batches[i].NextOffset()

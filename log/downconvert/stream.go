@@ -11,8 +11,8 @@ import (
 	"barnabas/log/batch"
 )
 
-// maxSpare is the largest buffer for batches that is kept for the next one while
-// the client reads.
+// maxSpare is the largest buffer of a batch that is kept for the next one while the
+// client reads what it became.
 const maxSpare = 64 << 10
 
 // stream is one converted range.
@@ -21,6 +21,7 @@ type stream struct {
 	tp    kafka.TopicPartition
 	src   vfs.Range
 	rules batch.DownRules
+	hold  func(n int64) (Memory, error)
 
 	// next is where the next batch begins in src.
 	next int64
@@ -30,6 +31,9 @@ type stream struct {
 	// bytes have been read.
 	in, out []byte
 	taken   int
+	// memory is for held bytes of in and out.
+	memory Memory
+	held   int64
 
 	// at is how many of the length bytes have been read.
 	at, length int64
@@ -39,13 +43,19 @@ type stream struct {
 }
 
 // open finds the first batch that becomes something, and returns how many bytes
-// the stream has; 0 if there is no whole batch.
-func (s *stream) open(keep *int) (int64, error) {
+// the stream has; 0 if there is no whole batch. What it needs for that is not asked
+// for: the slot bounds it.
+func (s *stream) open(keep func(n int64) bool) (int64, error) {
+	s.c.slots <- struct{}{}
+	defer func() { <-s.c.slots }()
 	var damage error
 	var first int64
 	for {
 		first = s.next
-		err := s.convertNext()
+		b, err := s.peek()
+		if err == nil {
+			err = s.convert(b)
+		}
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -63,6 +73,7 @@ func (s *stream) open(keep *int) (int64, error) {
 			return s.keepFirst(first, keep), nil
 		}
 	}
+	s.in, s.out = nil, nil
 	switch {
 	case first == 0:
 		return 0, nil
@@ -77,13 +88,11 @@ func (s *stream) open(keep *int) (int64, error) {
 
 // keepFirst keeps what the first batch became, if that is allowed; else it is
 // made again when its turn has come.
-func (s *stream) keepFirst(first int64, keep *int) int64 {
+func (s *stream) keepFirst(first int64, keep func(n int64) bool) int64 {
 	n := len(s.out)
-	if n <= *keep {
-		*keep -= n
-		s.in = nil
-	} else {
-		s.next, s.in, s.out = first, nil, nil
+	s.in = nil
+	if keep == nil || !keep(int64(cap(s.out))) {
+		s.next, s.out = first, nil
 	}
 	return max(s.src.Length, int64(n))
 }
@@ -96,57 +105,104 @@ type damaged struct {
 
 func (d *damaged) Error() string { return fmt.Sprintf("batch at offset %d: %v", d.offset, d.err) }
 
-// convertNext converts the next batch into out, which is empty if nothing of it
-// is left. It fails with io.EOF at the end, with *damaged after a batch that is,
-// with batch.ErrNoOldForm, and with errors of reading the file.
-func (s *stream) convertNext() error {
+// peeked is the head of the next batch.
+type peeked struct {
+	offset, size int64
+	records      int64 // at most, of a batch that is not compressed
+}
+
+// memory is what the batch and what it becomes take, as far as its head tells.
+func (b *peeked) memory() int64 { return 2*b.size + b.records*batch.DownOverhead }
+
+// peek looks at the head of the next batch. It fails with io.EOF at the end, with
+// *damaged if the rest can't be read, and with errors of reading the file.
+func (s *stream) peek() (b peeked, err error) {
+	left := s.src.Length - s.next
+	if left < batch.MinParse {
+		return b, io.EOF
+	}
+	var head [batch.HeaderSize]byte
+	n := min(left, int64(len(head)))
+	if err := s.readAt(head[:n], s.next); err != nil {
+		return b, err
+	}
+	b.offset = int64(binary.BigEndian.Uint64(head[:]))
+	b.size = int64(int32(binary.BigEndian.Uint32(head[8:]))) + batch.LengthPrefix
+	if b.size < batch.MinParse {
+		// Where the next batch begins can't be known.
+		s.next = s.src.Length
+		err := fmt.Errorf("%w: length %d", batch.ErrCorrupt, b.size-batch.LengthPrefix)
+		s.c.skip(s.tp, b.offset, err)
+		return b, &damaged{b.offset, err}
+	}
+	if b.size > left {
+		return b, io.EOF
+	}
+	if h, err := batch.ParseHeader(head[:n]); err == nil && h.Magic == 2 && h.Codec() == batch.None {
+		b.records = min(max(int64(h.Count), 0), b.size/batch.MinRecord+1)
+	}
+	return b, nil
+}
+
+// convert converts the batch that was peeked at into out, which is empty if nothing
+// of it is left, and moves on. The caller has a slot. It fails with *damaged after a
+// batch that is, with batch.ErrNoOldForm, and with errors of reading the file.
+func (s *stream) convert(b peeked) error {
 	s.out, s.taken = s.out[:0], 0
-	offset, err := s.readBatch()
-	if err != nil {
+	if int64(cap(s.in)) < b.size {
+		s.in = make([]byte, b.size)
+	}
+	s.in = s.in[:b.size]
+	if err := s.readAt(s.in, s.next); err != nil {
 		return err
 	}
-	s.out, err = s.c.convert(s.out, s.in, &s.rules)
-	if cap(s.in) > maxSpare {
-		s.in = nil
+	s.next += b.size
+	if most := b.memory() - b.size; b.records > 0 && int64(cap(s.out)) < most {
+		s.out = make([]byte, 0, most)
 	}
+	var err error
+	s.out, err = batch.AppendDown(s.out, s.in, &s.rules)
 	if err == nil || errors.Is(err, batch.ErrNoOldForm) {
 		return err
 	}
-	s.c.skip(s.tp, offset, err)
-	return &damaged{offset, err}
+	s.c.skip(s.tp, b.offset, err)
+	return &damaged{b.offset, err}
 }
 
-// readBatch reads the next whole batch into in and moves on.
-func (s *stream) readBatch() (offset int64, err error) {
-	left := s.src.Length - s.next
-	if left < batch.MinParse {
-		return 0, io.EOF
+// convertNext converts the next batch, with memory for it.
+func (s *stream) convertNext() error {
+	b, err := s.peek()
+	if err != nil {
+		return err
 	}
-	var head [batch.MinParse]byte
-	if err := s.readAt(head[:], s.next); err != nil {
-		return 0, err
+	if need := b.memory(); need > s.held && s.hold != nil {
+		s.drop() // so that nobody waits who has something
+		if s.memory, err = s.hold(need); err != nil {
+			s.memory = nil
+			return fmt.Errorf("downconvert: %w", err)
+		}
+		s.held = need
 	}
-	offset = int64(binary.BigEndian.Uint64(head[:]))
-	size := int64(int32(binary.BigEndian.Uint32(head[8:]))) + batch.LengthPrefix
-	if size < batch.MinParse {
-		// Where the next batch begins can't be known.
-		s.next = s.src.Length
-		err := fmt.Errorf("%w: length %d", batch.ErrCorrupt, size-batch.LengthPrefix)
-		s.c.skip(s.tp, offset, err)
-		return 0, &damaged{offset, err}
+	s.c.slots <- struct{}{}
+	err = s.convert(b)
+	<-s.c.slots
+	if cap(s.in) > maxSpare {
+		s.in = nil
 	}
-	if size > left {
-		return 0, io.EOF
+	if s.memory != nil {
+		s.held = int64(cap(s.in) + cap(s.out))
+		s.memory.Resize(s.held)
 	}
-	if int64(cap(s.in)) < size {
-		s.in = make([]byte, size)
+	return err
+}
+
+// drop gives up the buffers.
+func (s *stream) drop() {
+	s.in, s.out, s.taken, s.held = nil, nil, 0, 0
+	if s.memory != nil {
+		s.memory.Release()
+		s.memory = nil
 	}
-	s.in = s.in[:size]
-	if err := s.readAt(s.in, s.next); err != nil {
-		return 0, err
-	}
-	s.next += size
-	return offset, nil
 }
 
 func (s *stream) readAt(p []byte, at int64) error {
@@ -181,7 +237,7 @@ func (s *stream) read(p []byte) (int, error) {
 		s.at += int64(k)
 	}
 	if s.at == s.length {
-		s.in, s.out, s.taken = nil, nil, 0
+		s.drop()
 	}
 	return n, nil
 }
@@ -196,7 +252,7 @@ func (s *stream) refill() error {
 		case err == nil || errors.As(err, &bad):
 		case errors.Is(err, io.EOF) || errors.Is(err, batch.ErrNoOldForm):
 			s.ended = true
-			s.in, s.out, s.taken = nil, nil, 0
+			s.drop()
 		default:
 			return err
 		}
@@ -220,6 +276,7 @@ func (s *stream) fill(p []byte) {
 
 // release ends the stream.
 func (s *stream) release() {
-	s.in, s.out, s.taken, s.ended = nil, nil, 0, true
+	s.ended = true
+	s.drop()
 	s.src.Release()
 }

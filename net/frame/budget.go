@@ -3,8 +3,10 @@ package frame
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -25,6 +27,9 @@ const (
 // ErrSlow closes a connection whose frame held memory that others waited for
 // and arrived too slowly.
 var ErrSlow = errors.New("frame: the request arrives too slowly while others wait for its memory")
+
+// errGone closes a connection whose other side went while it waited for memory.
+var errGone = fmt.Errorf("frame: the client went while its request waited for memory: %w", syscall.ECONNRESET)
 
 // Budget bounds the memory for frames of all connections that share it: those
 // that arrive and those that are not answered yet. A Reader that finds no memory
@@ -55,18 +60,36 @@ type lane struct {
 	queue []*claim
 }
 
+// Peer is the connection for which memory is taken.
+type Peer struct {
+	// Done ends when the connection does: who waits for memory then waits no more.
+	Done <-chan struct{}
+	// Evict closes the connection, which must give back what it has. Any goroutine
+	// may call it.
+	Evict func(error)
+	// Gone reports whether the other side has ended the connection, which nobody
+	// reads while it waits for memory; lacks is how many bytes must still come. Any
+	// goroutine may call it. See Gone; nil: it is not known.
+	Gone func(lacks int64) bool
+}
+
 // claim is what one Reader has of a Budget. Its fields are guarded by Budget.mu.
 type claim struct {
-	b     *Budget
-	done  <-chan struct{}
-	evict func(error)
-	wake  chan struct{} // has room for one
+	b    *Budget
+	peer Peer
+	wake chan struct{} // has room for one
 
 	size    int64 // reserved
 	from    *share
 	need    int64 // length of the frame that arrives; 0 if none does
 	since   time.Time
 	waiting bool
+	lacks   int64 // what has not been read of the frame that waits
+	turn    int   // counts its waits
+}
+
+func newClaim(b *Budget, p Peer) *claim {
+	return &claim{b: b, peer: p, wake: make(chan struct{}, 1)}
 }
 
 // NewBudget makes a budget of limit bytes for frames of at most maxFrame bytes.
@@ -119,9 +142,9 @@ func (c *claim) tryFor(n, need int) bool {
 	return c.growLocked(int64(n), int64(need))
 }
 
-// get makes the claim large enough for n bytes, of a frame of need bytes. It
-// waits for them, and fails when the connection ends.
-func (c *claim) get(n, need int) error {
+// get makes the claim large enough for n bytes, of a frame of need bytes, of which
+// lacks have not been read. It waits for them, and fails when the connection ends.
+func (c *claim) get(n, need, lacks int) error {
 	if c == nil || n <= exempt {
 		return nil
 	}
@@ -131,12 +154,13 @@ func (c *claim) get(n, need int) error {
 		b.mu.Unlock()
 		return nil
 	}
+	c.lacks = int64(lacks)
 	b.enqueueLocked(c, int64(need))
 	b.mu.Unlock()
 	select {
 	case <-c.wake:
 		return nil
-	case <-c.done:
+	case <-c.peer.Done:
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -219,6 +243,7 @@ func (b *Budget) laneOf(need int64) *lane {
 
 func (b *Budget) enqueueLocked(c *claim, need int64) {
 	c.need, c.waiting = need, true
+	c.turn++
 	delete(b.holders, c)
 	l := b.laneOf(need)
 	l.queue = append(l.queue, c)
@@ -284,10 +309,11 @@ func (c *claim) fits(s *share) bool {
 }
 
 // check closes the connections of frames that hold memory and are too slow,
-// while others wait for it.
+// while others wait for it, and those that wait and whose other side has gone.
 func (b *Budget) check() {
 	b.mu.Lock()
 	var slow []func(error)
+	var waiting []*claim
 	if b.armed = b.waiting > 0; b.armed {
 		now := time.Now()
 		for c := range b.holders {
@@ -297,14 +323,36 @@ func (b *Budget) check() {
 			}
 			if now.Sub(since) > slowGrace+time.Duration(c.need)*time.Second/slowRate {
 				delete(b.holders, c)
-				slow = append(slow, c.evict)
+				slow = append(slow, c.peer.Evict)
 			}
 		}
 		b.evicted += int64(len(slow))
+		for i := range b.lanes {
+			waiting = append(waiting, b.lanes[i].queue...)
+		}
 		time.AfterFunc(slowCheck, b.check)
 	}
 	b.mu.Unlock()
 	for _, evict := range slow {
 		evict(ErrSlow)
 	}
+	for _, c := range waiting {
+		if c.gone() {
+			c.peer.Evict(errGone)
+		}
+	}
+}
+
+// gone reports whether c waits and the other side of its connection has gone.
+func (c *claim) gone() bool {
+	c.b.mu.Lock()
+	turn, lacks, asks := c.turn, c.lacks, c.waiting && c.peer.Gone != nil
+	c.b.mu.Unlock()
+	if !asks || !c.peer.Gone(lacks) {
+		return false
+	}
+	// If its turn has come meanwhile, its reader took what was still to come.
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	return c.waiting && c.turn == turn
 }

@@ -37,7 +37,7 @@ func joined(t *testing.T, b *Budget, max int) *sharer {
 		cancel()
 		conn.Close()
 	}
-	s.Share(b, ctx.Done(), s.end)
+	s.Share(b, Peer{Done: ctx.Done(), Evict: s.end})
 	return s
 }
 
@@ -260,15 +260,15 @@ func TestBudgetLeavesNobodyWaiting(t *testing.T) {
 	b.lanes[2] = lane{share: share{max: 9 * k}, frame: 9 * k}
 	claimOf := func() *claim { return &claim{b: b, wake: make(chan struct{}, 1)} }
 	large, small := claimOf(), claimOf()
-	if err := large.get(2*k, 6*k); err != nil {
+	if err := large.get(2*k, 6*k, 0); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- small.get(2*k, 2*k) }()
+	go func() { done <- small.get(2*k, 2*k, 0) }()
 	for b.Status().Waiting == 0 {
 		runtime.Gosched()
 	}
-	if err := large.get(6*k, 6*k); err != nil {
+	if err := large.get(6*k, 6*k, 0); err != nil {
 		t.Fatal(err)
 	}
 	if n := b.Status().Waiting; n != 0 {

@@ -181,27 +181,51 @@ func TestSlowButAlive(t *testing.T) {
 	if err := f.Truncate(size); err != nil {
 		t.Fatal(err)
 	}
-	a, b := tcp(t)
-	w := NewWriter(b, buf.New(), 40*time.Millisecond)
-	done := make(chan error)
-	go func() {
-		done <- w.Write([]Piece{{Bytes: []byte("head")}, {Range: &vfs.Range{File: f, Length: size}}})
-	}()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	total := 0
-	for in := make([]byte, 2<<20); total < size+4; {
-		<-tick.C
-		n, err := io.ReadAtLeast(a, in, 1)
+	r := &vfs.Range{File: f, Length: size}
+	// A machine that is busy may stop this test for longer than the timeout.
+	for timeout := 40 * time.Millisecond; ; timeout *= 4 {
+		a, b := tcp(t)
+		w := NewWriter(b, buf.New(), timeout)
+		done := make(chan error, 1)
+		go func() {
+			err := w.Write([]Piece{{Bytes: []byte("head")}, {Range: r}})
+			if err != nil {
+				b.Close()
+			}
+			done <- err
+		}()
+		pause, err := readSlowly(a, size+4, timeout/4)
+		if e := <-done; e != nil {
+			err = e
+		}
+		if err != nil && pause > timeout/2 && timeout < 20*time.Second {
+			t.Logf("%v with a timeout of %v, once nothing was read for %v", err, timeout, pause)
+			continue
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		total += n
+		if err := w.Write([]Piece{{Range: r}}); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("nobody reads: got %v", err)
+		}
+		return
 	}
-	if err := <-done; err != nil {
-		t.Error(err)
+}
+
+// readSlowly reads size bytes, some each time that a tick has passed, and tells how
+// long the longest time was in which it read nothing.
+func readSlowly(c net.Conn, size int, tick time.Duration) (pause time.Duration, err error) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	last := time.Now()
+	for in := make([]byte, 2<<20); size > 0; {
+		<-ticker.C
+		n, err := io.ReadAtLeast(c, in, 1)
+		pause, last = max(pause, time.Since(last)), time.Now()
+		if err != nil {
+			return pause, err
+		}
+		size -= n
 	}
-	if err := w.Write([]Piece{{Range: &vfs.Range{File: f, Length: size}}}); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("nobody reads: got %v", err)
-	}
+	return pause, nil
 }

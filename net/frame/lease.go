@@ -13,14 +13,13 @@ type Lease struct {
 }
 
 // Lease waits for n bytes, first come, first served among those of like size, as
-// frames do; it fails when done ends. More than the largest frame of the budget
-// counts as that. While others wait, a lease that is kept for too long (see
-// ErrSlow) is ended by evict, which any goroutine may call, and which must make its
-// owner release it.
-func (b *Budget) Lease(n int64, done <-chan struct{}, evict func(error)) (*Lease, error) {
-	l := b.lease(done, evict)
+// frames do; it fails when its connection ends. More than the largest frame of the
+// budget counts as that. While others wait, a lease that is kept for too long (see
+// ErrSlow) is ended by p.Evict, which must make its owner release it.
+func (b *Budget) Lease(n int64, p Peer) (*Lease, error) {
+	l := b.NewLease(p)
 	n = min(n, l.most)
-	if err := l.c.get(int(n), int(n)); err != nil {
+	if err := l.c.get(int(n), int(n), 0); err != nil {
 		l.c.release()
 		return nil, err
 	}
@@ -28,19 +27,17 @@ func (b *Budget) Lease(n int64, done <-chan struct{}, evict func(error)) (*Lease
 }
 
 // NewLease is a lease of nothing yet.
-func (b *Budget) NewLease(evict func(error)) *Lease { return b.lease(nil, evict) }
+func (b *Budget) NewLease(p Peer) *Lease {
+	return &Lease{c: *newClaim(b, p), most: b.lanes[len(b.lanes)-1].max}
+}
 
 // TryLease is Lease if nobody need wait for that, else nil.
-func (b *Budget) TryLease(n int64, evict func(error)) *Lease {
-	l := b.lease(nil, evict)
+func (b *Budget) TryLease(n int64, p Peer) *Lease {
+	l := b.NewLease(p)
 	if n > l.most || !l.c.tryFor(int(n), int(n)) {
 		return nil
 	}
 	return l
-}
-
-func (b *Budget) lease(done <-chan struct{}, evict func(error)) *Lease {
-	return &Lease{c: claim{b: b, done: done, evict: evict, wake: make(chan struct{}, 1)}, most: b.lanes[len(b.lanes)-1].max}
 }
 
 // Resize makes the lease as large as what is held under it has become. It does not

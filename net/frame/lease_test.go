@@ -26,7 +26,7 @@ func TestLeasesWithoutDeadlock(t *testing.T) {
 				then = 2 * first
 			}
 			wg.Go(func() {
-				l, err := b.Lease(first, t.Context().Done(), func(err error) { t.Error(err) })
+				l, err := b.Lease(first, Peer{Done: t.Context().Done(), Evict: func(err error) { t.Error(err) }})
 				if err != nil {
 					t.Error(err)
 					return
@@ -62,13 +62,13 @@ func TestKeptLease(t *testing.T) {
 		var ended atomic.Int64
 		for i := range kept {
 			var err error
-			if kept[i], err = b.Lease(5<<20, nil, func(err error) {
+			if kept[i], err = b.Lease(5<<20, Peer{Evict: func(err error) {
 				if !errors.Is(err, ErrSlow) {
 					t.Error(err)
 				}
 				ended.Add(1)
 				kept[i].Release()
-			}); err != nil {
+			}}); err != nil {
 				t.Fatal(err)
 			}
 			if i == 1 {
@@ -80,12 +80,12 @@ func TestKeptLease(t *testing.T) {
 			t.Fatalf("%d were ended though nobody waited", n)
 		}
 		begin := time.Now()
-		small, err := b.Lease(60<<10, nil, nil)
+		small, err := b.Lease(60<<10, Peer{})
 		if err != nil || time.Since(begin) != 0 {
 			t.Errorf("a small one waited %v: %v", time.Since(begin), err)
 		}
 		small.Release()
-		large, err := b.Lease(8<<20, nil, nil)
+		large, err := b.Lease(8<<20, Peer{})
 		if took := time.Since(begin); err != nil || took < slowGrace || took > 2*slowGrace {
 			t.Errorf("a large one waited %v: %v", took, err)
 		}
@@ -107,16 +107,16 @@ func TestLeaseOfOneWhoGoes(t *testing.T) {
 		var first [3]*Lease
 		for i := range first {
 			var err error
-			if first[i], err = b.Lease(1<<20, nil, nil); err != nil {
+			if first[i], err = b.Lease(1<<20, Peer{}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if l := b.TryLease(1<<20, nil); l != nil {
+		if l := b.TryLease(1<<20, Peer{}); l != nil {
 			t.Error("more than there is")
 		}
 		done, failed := make(chan struct{}), make(chan error)
 		go func() {
-			_, err := b.Lease(1<<20, done, nil)
+			_, err := b.Lease(1<<20, Peer{Done: done})
 			failed <- err
 		}()
 		synctest.Wait()
@@ -133,7 +133,7 @@ func TestLeaseOfOneWhoGoes(t *testing.T) {
 		if s := b.Status(); s.Used != 0 || s.Waiting != 0 {
 			t.Errorf("%+v", s)
 		}
-		if l := b.TryLease(1<<20, nil); l == nil || !l.Try(10<<10) || l.Try(2<<20) {
+		if l := b.TryLease(1<<20, Peer{}); l == nil || !l.Try(10<<10) || l.Try(2<<20) {
 			t.Error("a lease that was to be had")
 		} else {
 			l.Release()

@@ -75,12 +75,9 @@ func NewReader(conn net.Conn, pool *buf.Pool, max int) *Reader {
 	return f
 }
 
-// Share makes the reader take its memory from b. When done ends it waits no
-// more; evict is called, by any goroutine, to close the connection of a frame
-// that is too slow (see ErrSlow). It is called before the first Next.
-func (f *Reader) Share(b *Budget, done <-chan struct{}, evict func(error)) {
-	f.claim = &claim{b: b, done: done, evict: evict, wake: make(chan struct{}, 1)}
-}
+// Share makes the reader take its memory from b. p.Evict is called if a frame is
+// too slow (see ErrSlow). It is called before the first Next.
+func (f *Reader) Share(b *Budget, p Peer) { f.claim = newClaim(b, p) }
 
 // Complete says that the last frame waits for nothing that its peer has to do.
 // Until then it may be too slow, see ErrSlow.
@@ -293,7 +290,7 @@ func (f *Reader) claimFor(n, need int) error {
 	if f.trying {
 		return nil
 	}
-	return f.claim.get(n, need)
+	return f.claim.get(n, need, need-f.held())
 }
 
 // read reads once, at least one byte.

@@ -30,6 +30,7 @@ type Conn struct {
 	active   atomic.Int64 // when the last request arrived or reply was sent, Unix nanoseconds
 	since    time.Time    // when it was accepted
 	leaving  bool         // is being closed to make room; guarded by Server.mu
+	peer     frame.Peer
 
 	// Of the reader's goroutine.
 	reader   *frame.Reader
@@ -78,7 +79,8 @@ func newConn(s *Server, l *listener, id uint64, nc net.Conn, ip string) *Conn {
 	c.work.L, c.space.L = &c.mu, &c.mu
 	c.req.Conn = c
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
-	c.reader.Share(s.budget, c.ctx.Done(), c.close)
+	c.peer = frame.Peer{Done: c.ctx.Done(), Evict: c.close, Gone: frame.Gone(nc)}
+	c.reader.Share(s.budget, c.peer)
 	c.since = time.Now()
 	c.active.Store(c.since.UnixNano())
 	if pc, ok := nc.(*poll.Conn); ok {

@@ -21,7 +21,32 @@ func (r *Request) Lease(n int64) (*frame.Lease, error) {
 		return nil, nil
 	}
 	c := r.Conn
-	return c.srv.work.Lease(n, c.ctx.Done(), c.close)
+	return c.srv.work.Lease(n, c.peer)
+}
+
+// Extend makes a lease, or nil, one of n bytes if there is memory for that without
+// waiting. It reports whether it was done.
+func (r *Request) Extend(lease *frame.Lease, n int64) (*frame.Lease, bool) {
+	switch {
+	case r.Conn.listener.opt.Protected:
+		return lease, true
+	case lease != nil:
+		return lease, lease.Try(n)
+	}
+	lease = r.Conn.srv.work.TryLease(n, r.Conn.peer)
+	return lease, lease != nil
+}
+
+// Hold waits for memory for n bytes that are made while the reply to r is sent, and
+// kept until the client has taken them. It may be called after Serve has returned, by
+// who writes the reply, and has memory of its own: who has a lease may wait for it,
+// and who has some of it waits for nothing but the client. The error is that the
+// connection ended, or is ended since its client goes while others wait.
+func (r *Request) Hold(n int64) (*frame.Lease, error) {
+	if r.Conn.listener.opt.Protected {
+		return nil, nil
+	}
+	return r.Conn.srv.held.Lease(n, r.Conn.peer)
 }
 
 // Charge makes o hold the lease for as long as it is not sent, for as much as it
@@ -34,7 +59,7 @@ func (r *Request) Charge(o *Out, lease *frame.Lease) {
 		return
 	}
 	if c := r.Conn; lease == nil && !c.listener.opt.Protected {
-		lease = c.srv.work.NewLease(c.close)
+		lease = c.srv.work.NewLease(c.peer)
 	}
 	lease.Resize(n)
 	o.lease = lease
@@ -63,7 +88,7 @@ func (o *Out) mayCopy(n int) bool {
 	// As Room makes it, and in few steps.
 	want := int64(2 * n)
 	if o.lease == nil {
-		o.lease = o.srv.work.TryLease(want, o.conn.close)
+		o.lease = o.srv.work.TryLease(want, o.conn.peer)
 	} else if !o.lease.Try(want) {
 		return false
 	}

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"barnabas/internal/vfs"
+	"barnabas/net/frame"
 )
 
 // TestLargeRepliesAreBounded: clients that take nothing of their large replies make
@@ -33,7 +36,7 @@ func TestLargeRepliesAreBounded(t *testing.T) {
 		send(t, conns[i], request(metadataKey, 1, int32(i), ""))
 	}
 	waitFor(t, "the budget to be used up", func() bool { return s.Work().Waiting > clients/2 })
-	if w := s.Work(); w.Used > w.Limit || w.Limit > limit {
+	if w := s.work.Status(); w.Used > w.Limit || w.Limit > limit {
 		t.Errorf("%+v", w)
 	}
 	other := dial(t, s)
@@ -71,13 +74,13 @@ func TestBrokersWaitForNoLease(t *testing.T) {
 		return text(r, "")
 	})
 	for {
-		l := s.work.TryLease(limit/16, nil) // of the open part
+		l := s.work.TryLease(limit/16, frame.Peer{}) // of the open part
 		if l == nil {
 			break
 		}
 		defer l.Release()
 	}
-	l, err := s.work.Lease(limit, nil, nil)
+	l, err := s.work.Lease(limit, frame.Peer{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,4 +90,77 @@ func TestBrokersWaitForNoLease(t *testing.T) {
 	ask(t, dialTo(t, s, "INTERNAL"), 2)
 	l.Release()
 	receive(t, client, 1)
+}
+
+// made is a file that is made while it is sent, as log/downconvert makes it.
+type made struct {
+	vfs.File
+	hold  func(n int64) (*frame.Lease, error)
+	lease *frame.Lease
+	held  bool
+}
+
+func (m *made) Name() string { return "made" }
+
+func (m *made) ReadAt(p []byte, _ int64) (int, error) {
+	if !m.held {
+		var err error
+		if m.lease, err = m.hold(madeSize); err != nil {
+			return 0, err
+		}
+		m.held = true
+	}
+	return len(p), nil
+}
+
+const madeSize = 2 << 20
+
+// TestMadeWhileSent: replies whose clients take nothing hold no more memory for what
+// is made while they are sent than there is, also with replies that hold leases; small
+// requests go on, and those who take theirs get it whole.
+func TestMadeWhileSent(t *testing.T) {
+	const clients, limit = 40, 64 << 20
+	s := start(t, Options{MaxWorkBytes: limit, SendBuffer: 64 << 10}, func(_ context.Context, r *Request) Reply {
+		if r.Version != 1 {
+			return text(r, "small")
+		}
+		lease, err := r.Lease(1 << 20)
+		if err != nil {
+			return CloseConn(err)
+		}
+		from := *r
+		m := &made{hold: from.Hold}
+		out := r.NewOut()
+		out.Adopt(lease)
+		if err := out.AppendRange(vfs.Range{File: m, Length: madeSize, OnRelease: func() { m.lease.Release() }}); err != nil {
+			return CloseConn(err)
+		}
+		return Send(out)
+	})
+	conns := make([]net.Conn, clients)
+	for i := range conns {
+		conns[i] = dial(t, s)
+		send(t, conns[i], request(metadataKey, 1, int32(i), ""))
+	}
+	waitFor(t, "the memory to be used up", func() bool { return s.held.Status().Waiting > clients/2 })
+	if h := s.held.Status(); h.Used > h.Limit || h.Limit > limit/4 {
+		t.Errorf("%+v", h)
+	}
+	other := dial(t, s)
+	send(t, other, request(metadataKey, 0, 7, ""))
+	receive(t, other, 7)
+	var wg sync.WaitGroup
+	for i, c := range conns {
+		if i%4 == 3 {
+			c.Close() // goes without its reply
+			continue
+		}
+		wg.Go(func() {
+			if got := receive(t, c, int32(i)); len(got) != madeSize {
+				t.Errorf("client %d got %d bytes", i, len(got))
+			}
+		})
+	}
+	wg.Wait()
+	waitFor(t, "all to be given back", func() bool { w := s.Work(); return w.Used == 0 && w.Waiting == 0 })
 }

@@ -35,7 +35,8 @@ type Options struct {
 	// least MaxRequestBytes. Default 256 MiB.
 	MaxQueuedBytes int64
 	// MaxWorkBytes bounds the memory for what requests become while they are served,
-	// and for their replies, beyond 64 KiB of each; see Request.Lease. Default
+	// and for their replies, beyond 64 KiB of each; see Request.Lease. A quarter as
+	// much is for what is made while it is sent, see Request.Hold. Default
 	// MaxQueuedBytes.
 	MaxWorkBytes int64
 	// Limits of the number of connections at the start; see SetLimits.

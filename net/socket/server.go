@@ -20,6 +20,7 @@ type Server struct {
 	pool    *buf.Pool
 	budget  *frame.Budget
 	work    *frame.Budget // see Request.Lease
+	held    *frame.Budget // see Request.Hold
 	outs    sync.Pool     // of *Out
 	handler Handler
 	pollers []*poll.Poller // made by Listen
@@ -47,6 +48,7 @@ func New(o Options) *Server {
 	s := &Server{opt: o.withDefaults(), pool: buf.New(), conns: make(map[*Conn]struct{}), perIP: make(map[string]int)}
 	s.budget = frame.NewBudget(s.opt.MaxQueuedBytes, s.opt.MaxRequestBytes)
 	s.work = frame.NewBudget(s.opt.MaxWorkBytes, int(s.opt.MaxWorkBytes/2))
+	s.held = frame.NewBudget(s.opt.MaxWorkBytes/4, int(s.opt.MaxWorkBytes/8))
 	s.limits = s.opt.Limits
 	s.log.logger = s.opt.Logger
 	s.changed.L = &s.mu

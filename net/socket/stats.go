@@ -139,8 +139,14 @@ func (s *Server) Listeners() []ListenerStatus {
 // Memory is how the memory for requests stands.
 func (s *Server) Memory() frame.BudgetStatus { return s.budget.Status() }
 
-// Work is how the memory for what requests become, and for replies, stands.
-func (s *Server) Work() frame.BudgetStatus { return s.work.Status() }
+// Work is how the memory for what requests become, for replies, and for what is made
+// while they are sent, stands.
+func (s *Server) Work() frame.BudgetStatus {
+	w, h := s.work.Status(), s.held.Status()
+	return frame.BudgetStatus{
+		Used: w.Used + h.Used, Limit: w.Limit + h.Limit, Waiting: w.Waiting + h.Waiting, Evicted: w.Evicted + h.Evicted,
+	}
+}
 
 // Collect writes Kafka's RequestMetrics and SocketServer.
 func (s *Server) Collect(p *metrics.Page) {
