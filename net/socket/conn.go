@@ -117,7 +117,20 @@ func (c *Conn) runFrom(body []byte) {
 	if errors.Is(err, errShutdown) {
 		c.drain()
 	}
-	c.close(err)
+	c.end(err)
+}
+
+// end closes the connection when the answers to what was good are out, as far as they
+// wait for nothing. The caller is the reader.
+func (c *Conn) end(reason error) {
+	c.mu.Lock()
+	for !c.dead && (c.sending > 0 || c.count > 0 && c.front().ready()) {
+		if !c.flushLocked(true) {
+			c.space.Wait()
+		}
+	}
+	c.mu.Unlock()
+	c.close(reason)
 	c.reader.Close()
 }
 
@@ -139,14 +152,12 @@ func (c *Conn) serve(body []byte) error {
 			}
 			var err error
 			if body, err = c.next(); err != nil {
-				c.flush(true) // the answers to what was good
 				return err
 			}
 		}
 		h, rest, err := protocol.ParseHeader(body)
 		body = nil
 		if err != nil {
-			c.flush(true)
 			return err
 		}
 		if !Overlaps(h.Key) && !c.drain() {

@@ -3,17 +3,21 @@ package socket
 import (
 	"context"
 	"encoding/binary"
+	"flag"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"barnabas/internal/vfs"
+	"barnabas/net/frame"
 )
 
 // hostile serves requests whose body says how: a letter, and how large the reply is.
@@ -21,13 +25,25 @@ import (
 //	n  at once             e  parked, complete before Serve returns
 //	p  parked, later       s  after a wait
 //	f  ranges of a file    0  no reply
+//	l  with a lease        w  after a wait that holds up a poller
+//
+// A reply begins with a checksum of its request's body.
 type hostile struct {
 	file vfs.File
 	wg   sync.WaitGroup
 }
 
-func (h *hostile) reply(r *Request, kind byte, size int) Reply {
+// hostileRounds is how often each client of TestHostileClients comes.
+var hostileRounds = flag.Int("hostile.rounds", 2, "")
+
+const hostileKinds = "nnnnnnnneeppppppffss00ll"
+
+// sumSize is the length of the checksum.
+const sumSize = 4
+
+func (h *hostile) reply(r *Request, kind byte, size int, sum uint32, lease *frame.Lease) Reply {
 	o := r.NewOut()
+	o.B = binary.BigEndian.AppendUint32(o.B, sum)
 	if kind == 'f' {
 		for size > 0 {
 			n := min(size, 100_000)
@@ -40,6 +56,7 @@ func (h *hostile) reply(r *Request, kind byte, size int) Reply {
 	}
 	o.Room(size)
 	o.B = append(o.B, make([]byte, size)...)
+	r.Charge(o, lease)
 	return Send(o)
 }
 
@@ -47,13 +64,14 @@ func (h *hostile) Serve(_ context.Context, r *Request) Reply {
 	if len(r.Body) < 5 {
 		return CloseConn(nil)
 	}
-	kind, size := r.Body[0], int(binary.BigEndian.Uint32(r.Body[1:]))
+	kind, size, sum := r.Body[0], int(binary.BigEndian.Uint32(r.Body[1:])), crc32.ChecksumIEEE(r.Body)
+	var lease *frame.Lease
 	switch kind {
 	case '0':
 		return NoReply()
 	case 'e', 'p':
 		from := *r
-		p := r.Park(func() Reply { return h.reply(&from, 'f', size) }, func() {})
+		p := r.Park(func() Reply { return h.reply(&from, 'f', size, sum, nil) }, func() {})
 		if kind == 'e' {
 			p.Complete()
 		} else {
@@ -63,35 +81,49 @@ func (h *hostile) Serve(_ context.Context, r *Request) Reply {
 		return Parked(p)
 	case 's':
 		<-time.After(rand.N(time.Millisecond))
+	case 'w':
+		<-time.After(50 * time.Millisecond)
+	case 'l':
+		var err error
+		if lease, err = r.Lease(int64(max(size, 300<<10))); err != nil {
+			return CloseConn(err)
+		}
 	}
-	return h.reply(r, kind, size)
+	return h.reply(r, kind, size, sum, lease)
 }
 
-// ask is a request and how large its reply is; -1 if there is none.
+// asked is a request and how large its reply is, beside the checksum; -1 if there
+// is none.
 type asked struct {
 	frame []byte
 	reply int
+	sum   uint32
 }
 
-func (h *hostile) requests(n int) []asked {
+// requests are n of the kinds.
+func (h *hostile) requests(n int, kinds string) []asked {
 	var all []asked
 	for i := range n {
-		kind := "nnnnepppfs0"[rand.IntN(11)]
+		kind := kinds[rand.IntN(len(kinds))]
+		if rand.IntN(300) == 0 {
+			kind = 'w'
+		}
 		key := []int16{produceKey, fetchKey}[rand.IntN(2)]
 		if rand.IntN(20) == 0 {
 			key, kind = metadataKey, 's'
 		}
-		size, body := rand.IntN(200), rand.IntN(300)
+		size, body := rand.IntN(200), 1+rand.IntN(300)
 		switch rand.IntN(40) {
 		case 0:
 			size = rand.IntN(1 << 20)
 		case 1:
-			body = rand.IntN(2 << 20)
+			body = 1 + rand.IntN(5<<20)
 		case 2:
-			body = rand.IntN(100 << 10)
+			body = 1 + rand.IntN(100<<10)
 		}
-		b := binary.BigEndian.AppendUint32([]byte{kind}, uint32(size))
-		a := asked{request(key, 3, int32(i), string(append(b, make([]byte, body)...))), size}
+		b := append(binary.BigEndian.AppendUint32([]byte{kind}, uint32(size)), make([]byte, body)...)
+		b[len(b)-1] ^= byte(i)
+		a := asked{request(key, 3, int32(i), string(b)), size, crc32.ChecksumIEEE(b)}
 		if kind == '0' {
 			a.reply = -1
 		}
@@ -100,10 +132,19 @@ func (h *hostile) requests(n int) []asked {
 	return all
 }
 
-// good asks and gets all answers in order.
+// good asks and gets all answers in order, also if it says first that it asks for
+// nothing more, or takes them only after a while.
 func (h *hostile) good(c *net.TCPConn) error {
-	all := h.requests(100)
+	halfClose, late := rand.IntN(3) == 0, rand.IntN(3) == 0
+	kinds := hostileKinds
+	if halfClose { // what is parked then is given up
+		kinds = strings.ReplaceAll(kinds, "p", "n")
+	}
+	all := h.requests(100, kinds)
+	sent := make(chan struct{})
+	defer func() { _ = c.Close(); <-sent }()
 	go func() {
+		defer close(sent)
 		for _, a := range all {
 			for b := a.frame; len(b) > 0; {
 				n := min(len(b), 1+rand.IntN(200<<10))
@@ -116,8 +157,14 @@ func (h *hostile) good(c *net.TCPConn) error {
 				b = b[n:]
 			}
 		}
+		if halfClose {
+			_ = c.CloseWrite()
+		}
 	}()
-	var head [8]byte
+	if late {
+		<-time.After(rand.N(300 * time.Millisecond))
+	}
+	var head [8 + sumSize]byte
 	for i, a := range all {
 		if a.reply < 0 {
 			continue
@@ -125,8 +172,11 @@ func (h *hostile) good(c *net.TCPConn) error {
 		if _, err := io.ReadFull(c, head[:]); err != nil {
 			return fmt.Errorf("reply %d: %w", i, err)
 		}
-		if n, id := int(binary.BigEndian.Uint32(head[:])), binary.BigEndian.Uint32(head[4:]); n != a.reply+4 || id != uint32(i) {
-			return fmt.Errorf("reply %d has %d bytes, want %d of %d", id, n, a.reply+4, i)
+		if n, id := int(binary.BigEndian.Uint32(head[:])), binary.BigEndian.Uint32(head[4:]); n != a.reply+4+sumSize || id != uint32(i) {
+			return fmt.Errorf("reply %d has %d bytes, want %d of %d", id, n, a.reply+4+sumSize, i)
+		}
+		if sum := binary.BigEndian.Uint32(head[8:]); sum != a.sum {
+			return fmt.Errorf("reply %d is for a request of sum %x, want %x", i, sum, a.sum)
 		}
 		if _, err := io.CopyN(io.Discard, c, int64(a.reply)); err != nil {
 			return fmt.Errorf("reply %d: %w", i, err)
@@ -137,7 +187,7 @@ func (h *hostile) good(c *net.TCPConn) error {
 
 // bad asks, and does what it likes.
 func (h *hostile) bad(c *net.TCPConn, how int) {
-	for _, a := range h.requests(1 + rand.IntN(60)) {
+	for _, a := range h.requests(1+rand.IntN(60), hostileKinds) {
 		if how == 0 && rand.IntN(20) == 0 {
 			a.frame = a.frame[:rand.IntN(len(a.frame))] // cut in the middle, and more after it
 		}
@@ -148,8 +198,9 @@ func (h *hostile) bad(c *net.TCPConn, how int) {
 	switch how {
 	case 1:
 		_ = c.SetLinger(0) // RST
-	case 2: // reads slowly
+	case 2: // reads slowly, as long as there is something
 		for range 5 {
+			_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 			if _, err := io.CopyN(io.Discard, c, 5000); err != nil {
 				return
 			}
@@ -177,13 +228,10 @@ func TestHostileClients(t *testing.T) {
 	h := &hostile{file: f}
 	descriptors := openFiles(t)
 	goroutines := runtime.NumGoroutine()
-	s := start(t, Options{WriteTimeout: 4 * time.Second, MaxIdle: 20 * time.Second, MaxRequestBytes: 3 << 20,
-		MaxQueuedBytes: 8 << 20, MaxPending: 8, MaxReadyBytes: 1 << 20}, h.Serve)
+	s := start(t, Options{WriteTimeout: 4 * time.Second, MaxIdle: 20 * time.Second, MaxRequestBytes: 6 << 20,
+		MaxQueuedBytes: 8 << 20, MaxWorkBytes: 4 << 20, MaxPending: 8, MaxReadyBytes: 1 << 20}, h.Serve)
 	addr := s.Addr("PLAINTEXT").(*net.TCPAddr)
-	rounds := 2
-	if testing.Short() {
-		rounds = 1
-	}
+	rounds := *hostileRounds
 	var wg sync.WaitGroup
 	client := func(f func(c *net.TCPConn)) {
 		wg.Go(func() {
@@ -211,7 +259,7 @@ func TestHostileClients(t *testing.T) {
 	}
 	wg.Wait()
 	waitFor(t, "all connections to be gone", func() bool { return s.Connections() == 0 })
-	waitFor(t, "the memory to be given back", func() bool { return s.Memory().Used == 0 })
+	waitFor(t, "the memory to be given back", func() bool { return s.Memory().Used == 0 && s.Work().Used == 0 })
 	h.wg.Wait()
 	if err := s.Close(); err != nil {
 		t.Error(err)

@@ -113,6 +113,10 @@ func (c *Conn) Readable() {
 		c.leaveLocked(body)
 	case err == nil:
 		c.reading = false
+	case c.unsent: // the client has to take that first
+		c.inline, c.reading = false, false
+		c.polled.WatchRead(false)
+		c.srv.wg.Go(func() { c.end(err) })
 	default:
 		c.inline, c.reading = false, false
 		c.mu.Unlock()

@@ -95,3 +95,37 @@ func TestLongWaitIsNotIdle(t *testing.T) {
 		<-hold.C
 	}
 }
+
+// TestHalfClosed: who says that it sends nothing more gets what it has asked for, also
+// if it takes its time. So does one whose last frame is bad.
+func TestHalfClosed(t *testing.T) {
+	for name, bad := range map[string]string{"half-closed": "", "bad length": "\x00\x00\x00\x00", "bad header": "\x00\x00\x00\x05\x00\x03\x00\x01\x00"} {
+		t.Run(name, func(t *testing.T) {
+			large := strings.Repeat("x", 600<<10) // more than the system takes over; a poller is done with the request
+			served := make(chan struct{}, 10)
+			c := dial(t, start(t, Options{SendBuffer: 64 << 10}, func(_ context.Context, r *Request) Reply {
+				defer func() { served <- struct{}{} }()
+				if r.CorrelationID == 1 {
+					return text(r, "first")
+				}
+				return text(r, large)
+			}))
+			if err := c.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+				t.Fatal(err)
+			}
+			send(t, c, request(produceKey, 3, 1, "")) // the next one is the poller's
+			receive(t, c, 1)
+			<-served
+			send(t, c, request(fetchKey, 4, 2, ""), []byte(bad))
+			if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			<-served
+			<-time.After(50 * time.Millisecond) // so that the end is seen before the reply is taken
+			if got := receive(t, c, 2); got != large {
+				t.Errorf("got %d bytes", len(got))
+			}
+			closed(t, c)
+		})
+	}
+}
