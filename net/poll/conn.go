@@ -125,10 +125,12 @@ func (c *Conn) release(events uint32) {
 	if events&inSet != 0 && c.rd.waiting {
 		c.rd.waiting = false
 		c.rd.signal()
+		c.p.Yield()
 	}
 	if events&outSet != 0 && c.wr.waiting {
 		c.wr.waiting = false
 		c.wr.signal()
+		c.p.Yield()
 	}
 	c.armLocked()
 }

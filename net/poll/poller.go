@@ -26,6 +26,9 @@ const (
 	calmAfter = 50
 	// yieldEvery is how often the poller lets other goroutines run on its processor.
 	yieldEvery = 5 * time.Millisecond
+	// shareFrom is how many events at a time are shared with another goroutine, if
+	// the load is high.
+	shareFrom = 4
 	// maxEvents are taken at a time.
 	maxEvents = 64
 	// maxPosted are told between two waits.
@@ -51,6 +54,7 @@ type Poller struct {
 	sleeping atomic.Bool // in epoll_wait, or about to be; looks at posted before
 	guarded  atomic.Bool // the guard's timer runs
 	uneasy   atomic.Bool // a handler stalled a short while ago
+	handed   atomic.Bool // goroutines were woken, see Yield
 	closing  atomic.Bool // set under mu
 	stalls   atomic.Int64
 	wg       sync.WaitGroup
@@ -118,6 +122,11 @@ func (p *Poller) Close() {
 
 // Calm reports whether handlers may serve what may wait for a disk.
 func (p *Poller) Calm() bool { return !p.uneasy.Load() }
+
+// Yield is for a handler that has made a goroutine ready: it may run before the next
+// wait. The wait would keep the processor in whose queue the goroutine is, for
+// milliseconds if the others are busy.
+func (p *Poller) Yield() { p.handed.Store(true) }
 
 // Stalls counts how often a handler took so long that another goroutine went on.
 func (p *Poller) Stalls() int64 { return p.stalls.Load() }
@@ -220,13 +229,15 @@ func (p *Poller) anyPosted() bool {
 func (p *Poller) lead(r *reign) {
 	defer p.handOver()
 	var events [maxEvents]unix.EpollEvent
-	var yielded time.Time
+	var load load
+	load.begin()
 	for {
 		// Else Go's monitor takes this for a goroutine that keeps others from running,
 		// and its remedies cost more than the yielding.
-		if now := time.Now(); now.Sub(yielded) > yieldEvery {
+		if handed := p.handed.Swap(false); handed || time.Since(load.yielded) > yieldEvery {
+			load.end()
 			runtime.Gosched()
-			yielded = now
+			load.begin()
 		}
 		n := p.await(events[:])
 		r.tid.Store(int32(unix.Gettid()))
@@ -241,14 +252,13 @@ func (p *Poller) lead(r *reign) {
 				c.release(events[i].Events)
 			}
 		}
-		for i := range events[:n] {
-			if c := p.conn(events[i].Fd); c != nil {
-				c.handle(events[i].Events)
-			}
-			if r.over.Load() {
-				return // what is left is told to the next one
-			}
-			r.beat.Add(2)
+		if load.high && n >= shareFrom {
+			p.share(r, events[:n])
+		} else {
+			p.handle(r, events[:n])
+		}
+		if r.over.Load() {
+			return
 		}
 		for range maxPosted { // then it is the turn of who has sent something
 			c := p.takePosted()
@@ -263,6 +273,34 @@ func (p *Poller) lead(r *reign) {
 		}
 		r.beat.Add(1)
 	}
+}
+
+// handle calls the handlers of connections.
+func (p *Poller) handle(r *reign, events []unix.EpollEvent) {
+	for i := range events {
+		c := p.conn(events[i].Fd)
+		switch {
+		case c == nil:
+		case r.over.Load(): // the next one is told, but not for who began to wait just now
+			c.release(events[i].Events)
+		default:
+			c.handle(events[i].Events)
+		}
+		r.beat.Add(2)
+	}
+}
+
+// share is handle with half of the events on another goroutine, for which there may be
+// a processor.
+func (p *Poller) share(r *reign, events []unix.EpollEvent) {
+	var other sync.WaitGroup
+	other.Add(1)
+	p.wg.Go(func() {
+		defer other.Done()
+		p.handle(r, events[len(events)/2:])
+	})
+	p.handle(r, events[:len(events)/2])
+	other.Wait()
 }
 
 // handOver wakes the next leader. One whose reign ended while it was about to wait

@@ -196,3 +196,56 @@ func TestPostsLeaveTime(t *testing.T) {
 		t.Errorf("room for %d posts", n)
 	}
 }
+
+// TestDeposedBetweenLooks: a leader is deposed between the event of a connection that
+// nobody waited for and its look at it, and a goroutine waits by then. It must hear of
+// what comes next.
+func TestDeposedBetweenLooks(t *testing.T) {
+	p := newPoller(t)
+	first, toFirst := pair(t, p)
+	stalling, toStalling := pair(t, p)
+	c, other := pair(t, p)
+	reads := func(c *Conn, then func()) {
+		c.Handle(handler{readable: func() {
+			_, _ = unix.Read(c.fd, make([]byte, 1))
+			then()
+		}})
+		c.WatchRead(true)
+	}
+	in, on := make(chan struct{}), make(chan struct{})
+	reads(first, func() { close(in); <-on })
+	got := make(chan byte)
+	reads(stalling, func() {
+		go func() {
+			b := make([]byte, 1)
+			for range 2 {
+				if _, err := c.Read(b); err != nil {
+					t.Error(err)
+				}
+				got <- b[0]
+			}
+		}()
+		<-got
+		for c.waiters.Load() == 0 {
+			runtime.Gosched()
+		}
+		for n := p.Stalls(); p.Stalls() == n; {
+			runtime.Gosched()
+		}
+	})
+	timedOut(t, c)
+	put(t, toFirst, "a")
+	<-in
+	put(t, toStalling, "a")
+	put(t, other, "a")
+	close(on)
+	for p.Stalls() == 0 || c.waiters.Load() == 0 {
+		runtime.Gosched()
+	}
+	put(t, other, "b")
+	select {
+	case <-got:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the second byte is not told")
+	}
+}
