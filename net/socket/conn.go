@@ -185,10 +185,11 @@ func (c *Conn) serveOne(h protocol.Header, body []byte) bool {
 	reply := c.srv.handler.Serve(c.ctx, r)
 	r.Release() // before waiting for a client that takes no replies
 	reply.slot, reply.arrived = c.served(r), r.Arrived
+	took := time.Duration(0)
 	if c.polled != nil {
-		c.timed(r.Arrived)
+		took = time.Since(r.Arrived)
 	}
-	return c.push(reply)
+	return c.push(reply, took)
 }
 
 // next reads a frame. A connection with unanswered requests is not idle.

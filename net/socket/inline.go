@@ -18,14 +18,16 @@ const (
 	// inlineTurn is how many requests of a connection are served before others get
 	// their turn.
 	inlineTurn = 64
-	// slowHandler is the time in its handler from which a request is slow: the disk
-	// was waited for, or much was unpacked. A connection with several of them in a few
-	// (slowLimit; a fast one takes 1 off slowCount, since a thread may lose its
-	// processor any time) has a goroutine for slowTime.
+	// slowHandler is the time from which a request is slow in its handler, or what is
+	// sent is: the disk was waited for, or much was unpacked. A connection with several
+	// of them in a few (slowLimit; a fast one takes 1 off slowCount, since a thread may
+	// lose its processor any time) has goroutines for slowTime, and for twice as long
+	// each time that it is slow again soon, up to slowLongest.
 	slowHandler = 250 * time.Microsecond
 	slowCount   = 4
 	slowLimit   = 12
 	slowTime    = time.Second
+	slowLongest = 32 * time.Second
 )
 
 // errInline ends the goroutine of a connection that its poller serves from now on.
@@ -35,12 +37,13 @@ var errInline = errors.New("socket: served by its poller")
 type inlined struct {
 	polled *poll.Conn // nil if goroutines serve the connection
 
-	// Of who reads.
-	slow  time.Time // not served by the poller until then, if not zero
-	score int       // see slowLimit
+	// Guarded by Conn.mu, as the following are.
+	slow      bool // goroutines do what the poller could, until
+	slowUntil time.Time
+	slowFor   time.Duration
+	score     int // see slowLimit
 
 	// inline: no goroutine reads, the poller is told when something can be read.
-	// Guarded by Conn.mu, as the following are.
 	inline  bool
 	reading bool      // Readable is at it
 	unsent  bool      // the writer has a rest, which goes when the poller says so; writing is set
@@ -54,15 +57,9 @@ func (c *Conn) takeOver() bool {
 	if c.polled == nil || c.reader.Hint() > inlineFrame || c.reader.Partial() || !c.polled.Poller().Calm() {
 		return false
 	}
-	if !c.slow.IsZero() {
-		if time.Now().Before(c.slow) {
-			return false
-		}
-		c.slow = time.Time{}
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.dead || c.draining || c.fullLocked() {
+	if c.dead || c.draining || c.slowLocked() || c.fullLocked() {
 		return false
 	}
 	c.inline = true
@@ -70,16 +67,38 @@ func (c *Conn) takeOver() bool {
 	return true
 }
 
-// timed notes how long the handler took.
-func (c *Conn) timed(arrived time.Time) {
-	now := time.Now()
-	if now.Sub(arrived) < slowHandler {
+// sentInLocked notes how long the poller was at sending; that it was quick says nothing
+// of the handler.
+func (c *Conn) sentInLocked(took time.Duration) {
+	if took >= slowHandler {
+		c.timedLocked(took)
+	}
+}
+
+// timedLocked notes how long a handler took.
+func (c *Conn) timedLocked(took time.Duration) {
+	if took < slowHandler {
 		c.score = max(c.score-1, 0)
 		return
 	}
-	if c.score += slowCount; c.score >= slowLimit {
-		c.score, c.slow = 0, now.Add(slowTime)
+	if c.score += slowCount; c.score < slowLimit || c.slow {
+		return
 	}
+	now := time.Now()
+	if c.slowFor *= 2; c.slowFor == 0 || now.Sub(c.slowUntil) > c.slowFor {
+		c.slowFor = slowTime
+	}
+	c.slowFor = min(c.slowFor, slowLongest)
+	c.slow, c.slowUntil = true, now.Add(c.slowFor)
+}
+
+// slowLocked reports whether goroutines have to do what the poller could. When their
+// time is over the first thing that is slow brings it back.
+func (c *Conn) slowLocked() bool {
+	if c.slow && !time.Now().Before(c.slowUntil) {
+		c.slow, c.score = false, slowLimit-slowCount
+	}
+	return c.slow
 }
 
 // leaveLocked gives the connection a goroutine again, which begins with a frame
@@ -88,12 +107,18 @@ func (c *Conn) leaveLocked(body []byte) {
 	c.inline, c.reading = false, false
 	c.polled.WatchRead(false)
 	c.srv.wg.Go(func() { c.runFrom(body) })
+	c.polled.Poller().Yield()
 }
 
 // Readable implements poll.Handler.
 func (c *Conn) Readable() {
 	c.mu.Lock()
 	if c.dead || !c.inline {
+		c.mu.Unlock()
+		return
+	}
+	if c.slowLocked() {
+		c.leaveLocked(nil)
 		c.mu.Unlock()
 		return
 	}
@@ -152,18 +177,14 @@ func (c *Conn) serveReady() (body []byte, err error) {
 			return body, nil
 		}
 		c.serveOne(h, rest)
-		if !c.slow.IsZero() {
-			c.flush(false)
-			return nil, frame.ErrWouldWait
-		}
 		c.mu.Lock()
-		dead, full := c.dead, c.fullLocked()
+		dead, leave := c.dead, c.fullLocked() || c.slow
 		c.mu.Unlock()
 		if dead {
 			return nil, net.ErrClosed
 		}
-		if full {
-			return nil, frame.ErrWouldWait
+		if leave {
+			return nil, frame.ErrWouldWait // which sends, too
 		}
 	}
 	c.flush(false)
@@ -176,21 +197,38 @@ func (c *Conn) serveReady() (body []byte, err error) {
 // Writable implements poll.Handler.
 func (c *Conn) Writable() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.dead || !c.unsent {
-		c.mu.Unlock()
 		return
 	}
 	c.unsent = false // nobody else drops the rest now
+	if c.slowLocked() {
+		c.polled.WatchWrite(false)
+		c.srv.wg.Go(c.finish)
+		return
+	}
 	c.mu.Unlock()
+	began := time.Now()
 	done, err := c.writer.Retry()
+	took := time.Since(began)
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.sentInLocked(took)
 	if done = c.wroteLocked(done, err); !done {
 		return
 	}
 	c.polled.WatchWrite(false)
 	c.writing = false
 	c.flushLocked(false)
+}
+
+// finish is the goroutine that sends what Try has left.
+func (c *Conn) finish() {
+	err := c.writer.Finish()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wroteLocked(true, err)
+	c.writing = false
+	c.flushLocked(true)
 }
 
 // wroteLocked ends a write of the batch that does not wait. It reports false if a
@@ -219,7 +257,15 @@ func (c *Conn) wroteLocked(done bool, err error) bool {
 }
 
 // Posted implements poll.Handler: a parked reply may be complete.
-func (c *Conn) Posted() { c.flush(false) }
+func (c *Conn) Posted() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.slowLocked() {
+		c.wakeWriterLocked()
+		return
+	}
+	c.flushLocked(false)
+}
 
 // checkIdle closes the connection if nothing has happened on it for too long. The
 // poller has no deadlines.

@@ -2,10 +2,15 @@ package socket
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"barnabas/internal/vfs"
 )
 
 // TestLargeAmongSmall: frames that are too large for the poller come between small
@@ -126,6 +131,60 @@ func TestHalfClosed(t *testing.T) {
 				t.Errorf("got %d bytes", len(got))
 			}
 			closed(t, c)
+		})
+	}
+}
+
+// slowFile is a file of zeros on a disk that takes its time. It has no descriptor.
+type slowFile struct {
+	vfs.File
+	reads atomic.Int32
+	other atomic.Bool // it was read by who is no poller
+}
+
+func (f *slowFile) Name() string { return "slow" }
+
+func (f *slowFile) ReadAt(b []byte, _ int64) (int, error) {
+	stack := make([]byte, 8<<10)
+	if !strings.Contains(string(stack[:runtime.Stack(stack, false)]), "(*Poller).lead") {
+		f.other.Store(true)
+	}
+	f.reads.Add(1)
+	<-time.After(2 * slowHandler)
+	clear(b)
+	return len(b), nil
+}
+
+// TestSlowFileLeavesPoller: a consumer that reads what is not in memory any more costs
+// the other connections of its poller little: soon goroutines send to it. So it is
+// with answers that were parked.
+func TestSlowFileLeavesPoller(t *testing.T) {
+	for _, parks := range []bool{false, true} {
+		t.Run(fmt.Sprintf("parks %v", parks), func(t *testing.T) {
+			f := new(slowFile)
+			c := dial(t, start(t, Options{}, func(_ context.Context, r *Request) Reply {
+				req := *r
+				answer := func() Reply {
+					o := req.NewOut()
+					if err := o.AppendRange(vfs.Range{File: f, Length: 100 << 10}); err != nil {
+						return CloseConn(err)
+					}
+					return Send(o)
+				}
+				if !parks {
+					return answer()
+				}
+				p := r.Park(answer, nil)
+				time.AfterFunc(time.Millisecond, p.Complete)
+				return Parked(p)
+			}))
+			for id := range int32(slowLimit/slowCount + 2) {
+				send(t, c, request(fetchKey, 4, id, ""))
+				receive(t, c, id)
+			}
+			if !f.other.Load() {
+				t.Errorf("%d reads, all by the poller", f.reads.Load())
+			}
 		})
 	}
 }

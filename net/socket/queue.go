@@ -12,11 +12,12 @@ import (
 // errParkedTwice is a bug of a handler.
 var errParkedTwice = errors.New("socket: a gathered reply was parked again")
 
-// push takes the reply to the latest request into the queue. It reports whether the
-// connection lives.
-func (c *Conn) push(r Reply) bool {
+// push takes the reply to the latest request, which took so long in its handler, into
+// the queue. It reports whether the connection lives.
+func (c *Conn) push(r Reply, took time.Duration) bool {
 	c.mu.Lock()
 	c.heard = true
+	c.timedLocked(took)
 	if c.dead {
 		c.mu.Unlock()
 		r.discard()
@@ -102,11 +103,23 @@ func (c *Conn) flushLocked(wait bool) bool {
 		c.pumpLocked(wait)
 		sent = true
 	}
-	if c.count > 0 && !c.started && !c.dead && c.polled == nil {
+	if c.count > 0 && c.polled == nil {
+		c.startWriterLocked()
+	}
+	return sent
+}
+
+func (c *Conn) startWriterLocked() {
+	if !c.started && !c.dead {
 		c.started = true
 		c.srv.wg.Go(c.write)
 	}
-	return sent
+}
+
+// wakeWriterLocked lets a goroutine send what is ready.
+func (c *Conn) wakeWriterLocked() {
+	c.startWriterLocked()
+	c.work.Signal()
 }
 
 // drain waits until all replies are out. It reports whether the connection
@@ -151,16 +164,19 @@ func (c *Conn) pumpLocked(wait bool) {
 		}
 		c.sending = len(c.batch)
 		c.mu.Unlock()
+		began := time.Now()
 		c.prepare()
-		done, err := true, error(nil)
+		done, err, took := true, error(nil), time.Duration(0)
 		switch {
 		case len(c.pieces) == 0:
 		case wait:
 			err = c.writer.Write(c.pieces)
 		default:
 			done, err = c.writer.Try(c.pieces)
+			took = time.Since(began)
 		}
 		c.mu.Lock()
+		c.sentInLocked(took)
 		if !c.wroteLocked(done, err) {
 			c.polled.WatchWrite(true)
 			return
