@@ -32,6 +32,8 @@ const (
 	// repeat is how long the controller may take before it is told again; it
 	// doubles up to maxRepeat.
 	repeat, maxRepeat = 5 * time.Second, time.Minute
+	// glance is the time between two looks when nothing calls for one.
+	glance = time.Minute
 	// maxReport bounds a report's znode, in bytes.
 	maxReport = session.MaxOpBytes - 4096
 )
@@ -61,10 +63,15 @@ type Reporter struct {
 	wake chan struct{}
 	// interested: something was offline at the last look, or is in the image.
 	interested atomic.Bool
+	// first is what was reported with the registration, until Run has taken it up.
+	first atomic.Pointer[set]
+	// replace writes a report's znode in the place of the last one, if there is one,
+	// and returns its path; tests have their own.
+	replace func(ctx context.Context, last string, data []byte) (path string, err error)
 
 	// Run's only.
 	last  string // path of the last report
-	told  set    // what it said
+	told  set    // what it said; nil once the image says the same
 	epoch kafka.ControllerEpoch
 	at    time.Time
 	wait  time.Duration
@@ -79,6 +86,7 @@ func New(o Options) *Reporter {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Reporter{o: o, wake: make(chan struct{}, 1)}
+	r.replace = r.replaceZnode
 	r.interested.Store(true) // an earlier life may have left something in the image
 	return r
 }
@@ -110,7 +118,18 @@ func (r *Reporter) AtRegistration() []byte {
 	if len(offline) == 0 {
 		return nil
 	}
+	said := setOf(offline)
+	r.first.Store(&said)
+	r.interested.Store(true)
 	return r.encode(offline)
+}
+
+func setOf(offline []Replica) set {
+	s := set{}
+	for _, x := range offline {
+		s[x] = true
+	}
+	return s
 }
 
 // encode makes a report of as many as fit into a znode.
@@ -139,6 +158,7 @@ func (r *Reporter) encode(offline []Replica) []byte {
 func (r *Reporter) Run(ctx context.Context) error {
 	tick := time.NewTicker(repeat)
 	defer tick.Stop()
+	var looked time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -146,9 +166,10 @@ func (r *Reporter) Run(ctx context.Context) error {
 		case <-r.wake:
 		case <-tick.C:
 		}
-		if !r.interested.Load() {
+		if !r.interested.Load() && time.Since(looked) < glance {
 			continue
 		}
+		looked = time.Now()
 		if err := r.look(ctx); err != nil && ctx.Err() == nil {
 			r.o.Logger.Warn("the controller can't be told which replicas are offline; trying again", "error", err)
 		}
@@ -168,12 +189,13 @@ func (r *Reporter) look(ctx context.Context) error {
 	r.interested.Store(false) // before the look: what comes meanwhile asks for another
 	im := r.o.Image()
 	offline := r.o.Offline(im)
-	now := set{}
-	for _, x := range offline {
-		now[x] = true
+	now, known := setOf(offline), inImage(im, r.o.Self)
+	if first := r.first.Swap(nil); first != nil {
+		r.told, r.at, r.wait = *first, time.Now(), repeat
 	}
-	known := inImage(im, r.o.Self)
-	agreed := maps.Equal(now, known)
+	// An image that agrees says nothing while a report that does not is on its way:
+	// a log may be opened before the controller has read that it is not.
+	agreed := maps.Equal(now, known) && (r.told == nil || maps.Equal(now, r.told))
 	if len(now) > 0 || !agreed {
 		r.interested.Store(true)
 	}
@@ -188,15 +210,19 @@ func (r *Reporter) look(ctx context.Context) error {
 	return r.report(ctx, im, offline, now, began)
 }
 
-// report writes a report in the place of the last one, if that is still there.
-func (r *Reporter) report(ctx context.Context, im *cluster.Image, offline []Replica, now set, began bool) error {
-	if r.last != "" {
-		if err := r.o.Client.Delete(ctx, r.last, -1); err != nil && !errors.Is(err, session.ErrNoNode) {
-			return err
+// replaceZnode is Reporter.replace in ZooKeeper.
+func (r *Reporter) replaceZnode(ctx context.Context, last string, data []byte) (path string, err error) {
+	if last != "" {
+		if err := r.o.Client.Delete(ctx, last, -1); err != nil && !errors.Is(err, session.ErrNoNode) {
+			return "", err
 		}
-		r.last = ""
 	}
-	path, err := r.o.Client.CreateAll(ctx, zkpaths.LogDirEventPath, r.encode(offline), session.PersistentSequential)
+	return r.o.Client.CreateAll(ctx, zkpaths.LogDirEventPath, data, session.PersistentSequential)
+}
+
+// report writes a report.
+func (r *Reporter) report(ctx context.Context, im *cluster.Image, offline []Replica, now set, began bool) error {
+	path, err := r.replace(ctx, r.last, r.encode(offline))
 	if err != nil {
 		return err
 	}
