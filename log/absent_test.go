@@ -2,6 +2,7 @@ package log
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -115,5 +116,31 @@ func TestIDsOfUnopened(t *testing.T) {
 	points[part(0)], points[part(1)] = 3, 0
 	if d.nameIDsLocked(m, points); len(points) != 2 {
 		t.Errorf("a topic is named for a log of which it is not known: %v", points)
+	}
+}
+
+// TestMissingOnesAreMadeCheaply: where thousands are missing, as after a disk was
+// replaced, each that is made writes no checkpoint of all.
+func TestMissingOnesAreMadeCheaply(t *testing.T) {
+	m := mustManager(t, vfs.NewMem(), func(o *ManagerOptions) { o.Dirs = []string{"/a"} })
+	defer m.Close()
+	d := m.dirs[0]
+	for n := range 5 {
+		if err := m.Absent(part(n), kafka.TopicID{7}); !errors.Is(err, ErrMissing) {
+			t.Fatalf("partition %d of an empty directory: %v", n, err)
+		}
+	}
+	must(t, d.saveRecoveryPoints(m))
+	must(t, d.saveHighWatermarks(m))
+	before := reflect.ValueOf(d.saved[checkpoint.HighWatermarkFile]).Pointer()
+	if _, named := d.saved[checkpoint.RecoveryPointFile][part(4)]; !named {
+		t.Fatal("what is missing is not remembered")
+	}
+	for n := range 5 {
+		_, err := m.GetOrCreate(part(n), kafka.TopicID{7}, true)
+		must(t, err)
+	}
+	if reflect.ValueOf(d.saved[checkpoint.HighWatermarkFile]).Pointer() != before {
+		t.Error("a checkpoint was written for one log")
 	}
 }

@@ -235,8 +235,10 @@ func (l *Log) startInside() bool {
 func (d *logDir) forget(m *Manager, tp kafka.TopicPartition) error {
 	d.saving.Lock()
 	stale := false
-	for _, offsets := range d.saved {
-		if _, ok := offsets[tp]; ok {
+	for file, offsets := range d.saved {
+		// 0 is where a new log begins; it stands for what is missing, so that thousands
+		// may be made with it. In the cleaner's file a name says something by itself.
+		if o, ok := offsets[tp]; ok && (o != 0 || file == checkpoint.CleanerFile) {
 			stale = true
 		}
 	}

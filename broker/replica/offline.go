@@ -60,13 +60,16 @@ func (m *Manager) unavailable(tp kafka.TopicPartition, t *cluster.Topic, want *c
 			return s.log.Failure()
 		}
 	}
-	// It was not moved yet: what will be found?
+	// It was not moved yet: what will be found? A new one is not asked for: an answer
+	// that it is missing is remembered.
+	if s := (State{Created: want.Created, Assigned: m.assigned(t, want)}); m.isNew(&s) {
+		if err := m.logs.Opening(tp); errors.Is(err, log.ErrOpening) {
+			return err
+		}
+		return nil
+	}
 	err := m.logs.Absent(tp, t.ID)
-	s := State{Created: want.Created, Assigned: m.assigned(t, want)}
-	switch {
-	case err == nil, errors.Is(err, log.ErrOpening):
-		return err
-	case m.isNew(&s), errors.Is(err, log.ErrMissing) && !slices.Contains(want.ISR, m.self):
+	if errors.Is(err, log.ErrMissing) && !slices.Contains(want.ISR, m.self) {
 		return nil
 	}
 	return err
