@@ -28,7 +28,7 @@ func dialTo(t *testing.T, s *Server, listener string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -41,6 +41,25 @@ func ask(t *testing.T, c net.Conn, id int32) {
 	receive(t, c, id)
 }
 
+// settle waits until the server has noted all replies that it has sent: it does so
+// after their clients may have them.
+func settle(t *testing.T, s *Server) {
+	t.Helper()
+	waitFor(t, "the replies to be noted", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for c := range s.conns {
+			c.mu.Lock()
+			busy := c.count+c.sending > 0
+			c.mu.Unlock()
+			if busy {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // unserved makes sure that it is not.
 func unserved(t *testing.T, c net.Conn, id int32) {
 	t.Helper()
@@ -51,7 +70,7 @@ func unserved(t *testing.T, c net.Conn, id int32) {
 	if n, err := c.Read(make([]byte, 1)); err == nil {
 		t.Fatalf("served: %d bytes", n)
 	}
-	if err := c.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -77,7 +96,9 @@ func TestBrokersGetAPlace(t *testing.T) {
 	first, second := dialTo(t, s, "CLIENTS"), dialTo(t, s, "CLIENTS")
 	ask(t, first, 1)
 	ask(t, second, 1)
+	settle(t, s)
 	ask(t, first, 2)
+	settle(t, s)
 	third := dialTo(t, s, "CLIENTS")
 	unserved(t, third, 1)
 	broker := dialTo(t, s, "BROKERS")
@@ -91,9 +112,7 @@ func TestBrokersGetAPlace(t *testing.T) {
 	ask(t, broker, 2) // brokers are not closed for brokers
 	ask(t, dialTo(t, s, "BROKERS"), 1)
 	ask(t, another, 2)
-	if n := s.Connections(); n != 3 {
-		t.Errorf("%d connections, want 3", n)
-	}
+	waitFor(t, "three connections", func() bool { return s.Connections() == 3 })
 	s.SetLimits(Limits{})
 	receive(t, third, 1)
 }
