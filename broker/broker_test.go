@@ -53,7 +53,7 @@ func (n *node) open() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), time.Minute)
 	defer cancel()
 	n.Broker, err = broker.Start(ctx, broker.Options{Config: config, Version: "test", Logger: slog.New(slog.NewTextHandler(n.logs, nil))})
 	if err != nil {
@@ -82,7 +82,7 @@ func (n *node) await(what string, done func() bool) {
 	n.t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); !done(); <-tick.C {
+	for end := time.Now().Add(time.Minute); !done(); <-tick.C {
 		if time.Now().After(end) {
 			n.t.Fatalf("waited in vain for %s; the log:\n%s", what, n.logs)
 		}
@@ -139,7 +139,7 @@ func (c *conn) write(req kmsg.Request, version int16) {
 
 // frame reads an answer; io.EOF when the broker has closed the connection.
 func (c *conn) frame() ([]byte, error) {
-	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.SetReadDeadline(time.Now().Add(time.Minute))
 	var size [4]byte
 	if _, err := io.ReadFull(c, size[:]); err != nil {
 		return nil, err

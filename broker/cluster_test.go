@@ -19,7 +19,7 @@ func awaitISR(t *testing.T, cl *kgo.Client, topic string, size int) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(30 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		m, err := kadm.NewClient(cl).Metadata(t.Context(), topic)
 		if err != nil {

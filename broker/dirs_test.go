@@ -34,7 +34,7 @@ func (m *member) start() {
 	m.t.Helper()
 	c, _, err := conf.FromMap(map[string]string{
 		"broker.id": fmt.Sprint(m.id), "zookeeper.connect": m.zk.Addr(), "listeners": "PLAINTEXT://127.0.0.1:0", "log.dirs": "/a,/b",
-		"barnabas.http.listen": "127.0.0.1:0", "zookeeper.connection.timeout.ms": "10000", "offsets.topic.num.partitions": "4",
+		"barnabas.http.listen": "127.0.0.1:0", "zookeeper.connection.timeout.ms": "60000", "offsets.topic.num.partitions": "4",
 		"offsets.topic.replication.factor": "2", "group.initial.rebalance.delay.ms": "0",
 	})
 	if err != nil {

@@ -32,9 +32,9 @@ func controllerOf(t *testing.T, cl *kgo.Client, not int32) int32 {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(time.Minute)
+	late := time.After(2 * time.Minute)
 	for {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		m, err := kadm.NewClient(cl).BrokerMetadata(ctx)
 		cancel()
 		if err == nil && m.Controller >= 0 && m.Controller != not {
@@ -95,7 +95,7 @@ func TestTheSwitchOfFastDeath(t *testing.T) {
 	for value, want := range map[string]bool{"auto": true, "on": true, "off": false} {
 		t.Run(value, func(t *testing.T) {
 			c := brokertest.Start(t, brokertest.Config("barnabas.fast.death", value))
-			zk, err := session.Open(t.Context(), session.Options{Connect: c.ZooKeeper(), Timeout: 10 * time.Second})
+			zk, err := session.Open(t.Context(), session.Options{Connect: c.ZooKeeper(), Timeout: 30 * time.Second})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -29,7 +29,7 @@ func begin(t *testing.T) (*Broker, *devzk.Server) {
 	t.Cleanup(func() { zk.Close() })
 	c, _, err := conf.FromMap(map[string]string{
 		"broker.id": "1", "zookeeper.connect": zk.Addr(), "listeners": "PLAINTEXT://127.0.0.1:0", "log.dirs": "/data",
-		"barnabas.http.listen": "127.0.0.1:0", "zookeeper.connection.timeout.ms": "10000",
+		"barnabas.http.listen": "127.0.0.1:0", "zookeeper.connection.timeout.ms": "60000",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func ask(t *testing.T, b *Broker, path string) (int, string) {
 
 func fetch(t *testing.T, url string) (int, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -77,7 +77,7 @@ func until(t *testing.T, b *Broker, path string, code int, text string) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		c, body := ask(t, b, path)
 		if c == code && strings.Contains(body, text) {

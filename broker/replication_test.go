@@ -57,7 +57,7 @@ func known(t *testing.T, c *brokertest.Cluster, topic string, partitions int32) 
 // until waits for a condition.
 func until(t *testing.T, what string, cond func() (bool, string)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -96,7 +96,7 @@ func inSync(t *testing.T, adm *kadm.Client, topic string, want int) func() (bool
 func TestReplication(t *testing.T) {
 	const topic, partitions = "three", 3
 	c := brokertest.Start(t, brokertest.Brokers(3),
-		brokertest.Config("replica.lag.time.max.ms", "1500"),
+		brokertest.Config("replica.lag.time.max.ms", "30000"),
 		brokertest.Config("min.insync.replicas", "2"),
 		brokertest.Topics(brokertest.Topic{Name: topic, Partitions: partitions, ReplicationFactor: 3}))
 	cl := c.Client(kgo.RequiredAcks(kgo.AllISRAcks()), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
@@ -150,7 +150,7 @@ func TestReplication(t *testing.T) {
 	c.Broker(2).Kill()
 	in := c.Client(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	got := map[string]int{}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for len(got) < sent && ctx.Err() == nil {
 		in.PollFetches(ctx).EachRecord(func(r *kgo.Record) { got[string(r.Value)]++ })

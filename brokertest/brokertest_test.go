@@ -111,7 +111,7 @@ func TestFailover(t *testing.T) {
 	before := leaders(t, c, "r")
 	c.Broker(1).Kill()
 	after := leaders(t, c, "r")
-	limit := time.After(30 * time.Second)
+	limit := time.After(patience)
 	for waiting := true; waiting && slices.Contains(slices.Collect(maps.Values(after)), -1); { // told of the death, not of the election
 		select {
 		case <-limit:

@@ -54,7 +54,7 @@ func startNodeOver(t *testing.T, dial func(ctx context.Context, network, addr st
 		w(&o)
 	}
 	n.ctl = controller.New(o)
-	zk, err := session.Open(t.Context(), session.Options{Connect: connect, Timeout: 5 * time.Second, Dialer: dial,
+	zk, err := session.Open(t.Context(), session.Options{Connect: connect, Timeout: 30 * time.Second, Dialer: dial,
 		OnEvent: func(e session.Event) { n.meta.OnEvent(e); n.ctl.OnEvent(e) },
 		OnState: func(s session.State) { n.meta.OnState(s); n.ctl.OnState(s) }})
 	if err != nil {

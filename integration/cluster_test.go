@@ -27,7 +27,7 @@ func newCluster(t *testing.T, n int, lines ...string) []*broker {
 		brokers = append(brokers, b)
 	}
 	for _, b := range brokers {
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 	}
 	awaitEachOther(t, brokers)
 	return brokers
@@ -38,7 +38,7 @@ func newCluster(t *testing.T, n int, lines ...string) []*broker {
 func awaitInSync(t *testing.T, b *broker, topic string, members int) {
 	t.Helper()
 	admin := kadm.NewClient(b.client(kgo.MetadataMinAge(20 * time.Millisecond))) // else each answer is kept for 5 s
-	eventually(t, 60*time.Second, fmt.Sprintf("%d in-sync replicas of %s", members, topic), func() error {
+	eventually(t, patience, fmt.Sprintf("%d in-sync replicas of %s", members, topic), func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		topics, err := admin.ListTopics(ctx, topic)
@@ -58,7 +58,7 @@ func awaitInSync(t *testing.T, b *broker, topic string, members int) {
 func replicated(t *testing.T, brokers []*broker, topic string, partitions int32, opts ...kgo.Opt) *load {
 	t.Helper()
 	admin := kadm.NewClient(brokers[0].client())
-	eventually(t, 30*time.Second, "the topic is made", func() error { // all brokers must be known by then
+	eventually(t, patience, "the topic is made", func() error { // all brokers must be known by then
 		created, err := admin.CreateTopics(t.Context(), partitions, 3, nil, topic)
 		return errors.Join(err, created[topic].Err)
 	})
@@ -78,15 +78,15 @@ func TestClusterUnderKills(t *testing.T) {
 	brokers := newCluster(t, 3, "min.insync.replicas=2", "replica.lag.time.max.ms=10000", "log.segment.bytes=65536")
 	const topic, partitions = "replicated", 6
 	l := replicated(t, brokers, topic, partitions)
-	l.progress(t, 500, time.Minute, "by all three")
+	l.progress(t, 500, patience, "by all three")
 	l.lap()
 	for i, b := range brokers {
 		b.proc.Kill()
-		l.progress(t, 1000, time.Minute, "while a broker is down")
+		l.progress(t, 1000, patience, "while a broker is down")
 		b.start()
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 		awaitInSync(t, brokers[(i+1)%len(brokers)], topic, 3)
-		l.progress(t, 500, time.Minute, "by all three")
+		l.progress(t, 500, patience, "by all three")
 		t.Logf("broker %d killed and back: longest gap %v", i+1, l.lap().Round(time.Millisecond))
 	}
 	l.end(t, brokers[0], topic, partitions)
@@ -96,23 +96,23 @@ func TestClusterUnderKills(t *testing.T) {
 // TestRollingRestart stops and starts each of three brokers in turn, as an
 // operator does for an upgrade, under the same load and with the same demands.
 func TestRollingRestart(t *testing.T) {
-	brokers := newCluster(t, 3, "min.insync.replicas=2")
+	brokers := newCluster(t, 3, longSession, "min.insync.replicas=2")
 	const topic, partitions = "rolling", 6
 	l := replicated(t, brokers, topic, partitions)
 	plain := startPlain(brokers, topic)
-	l.progress(t, 500, time.Minute, "by all three")
+	l.progress(t, 500, patience, "by all three")
 	l.lap()
 	for i, b := range brokers {
 		b.stop()
-		l.progress(t, 500, time.Minute, "by the other two")
+		l.progress(t, 500, patience, "by the other two")
 		down := l.lap()
-		if down > time.Second {
+		if down > longestGap {
 			t.Errorf("broker %d stopped: a gap of %v", i+1, down)
 		}
 		b.start()
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 		awaitInSync(t, brokers[(i+1)%len(brokers)], topic, 3)
-		l.progress(t, 500, time.Minute, "by all three")
+		l.progress(t, 500, patience, "by all three")
 		t.Logf("broker %d restarted: longest gap %v at the stop, %v at the start", i+1, down.Round(time.Millisecond), l.lap().Round(time.Millisecond))
 	}
 	plain.end(t)

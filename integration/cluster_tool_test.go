@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestClusterTool: one screen of two brokers, whether one may be stopped, and
@@ -16,7 +15,7 @@ func TestClusterTool(t *testing.T) {
 	b := newBroker(t)
 	o := b.another(2)
 	o.start()
-	o.awaitReady(30 * time.Second)
+	o.awaitReady(patience)
 	server := []string{"--bootstrap-server", b.addr}
 	ours := func(args ...string) result { return run(t, "", binary, append(args, server...)...) }
 	for _, topic := range [][]string{
@@ -55,7 +54,7 @@ func TestClusterTool(t *testing.T) {
 		t.Fatal(r.stderr)
 	}
 	o.proc.Kill()
-	eventually(t, 60*time.Second, "the death is known", func() error {
+	eventually(t, patience, "the death is known", func() error {
 		if got = ours("cluster").stdout; !strings.Contains(got, "offline           1 ") || !strings.Contains(got, "under-replicated  3 ") {
 			return errorText(got)
 		}

@@ -117,7 +117,7 @@ func TestCompactionUnderKills(t *testing.T) {
 	}
 	for round := range rounds {
 		records, offset := total(), cleaned()
-		eventually(t, time.Minute, fmt.Sprintf("round %d: writes and compaction go on", round), func() error {
+		eventually(t, patience, fmt.Sprintf("round %d: writes and compaction go on", round), func() error {
 			if n, at := total()-records, cleaned()-offset; n < 1000 || at <= 0 {
 				return fmt.Errorf("%d records more, cleaned %d offsets further", n, at)
 			}
@@ -126,7 +126,7 @@ func TestCompactionUnderKills(t *testing.T) {
 		b.proc.Kill()
 		b.start()
 	}
-	b.awaitReady(30 * time.Second)
+	b.awaitReady(patience)
 	close(stop)
 	writing.Wait()
 	for p := range int32(partitions) { // the end of each is a record that stays
@@ -159,7 +159,7 @@ func cleanedTo(t *testing.T, b *broker, topic string) map[int32]int64 {
 // segment of each partition, and gives its records: below there each key has one.
 func awaitExact(t *testing.T, b *broker, topic string, partitions int32) (records []*kgo.Record) {
 	t.Helper()
-	eventually(t, time.Minute, "all but the active segments is clean", func() error {
+	eventually(t, patience, "all but the active segments is clean", func() error {
 		to := cleanedTo(t, b, topic)
 		for p := range partitions {
 			files := b.glob(fmt.Sprintf("%s-%d/*.log", topic, p))
@@ -256,13 +256,13 @@ func TestKafkaReadsCompactedGroupRecords(t *testing.T) {
 	if _, err := admin.CreateTopics(t.Context(), 4, 1, nil, "orders"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "there is a coordinator", func() error {
+	eventually(t, patience, "there is a coordinator", func() error {
 		return admin.CommitAllOffsets(t.Context(), "first", kadm.Offsets{"orders": {0: {Topic: "orders", At: 1, LeaderEpoch: -1}}})
 	})
 	for n := range commits {
 		commit(n + 1)
 	}
-	eventually(t, time.Minute, "compaction", func() error {
+	eventually(t, patience, "compaction", func() error {
 		var sum int64
 		for _, f := range b.glob("__consumer_offsets-0/*.log") {
 			if info, err := os.Stat(f); err == nil { // or compaction has removed it
@@ -276,7 +276,7 @@ func TestKafkaReadsCompactedGroupRecords(t *testing.T) {
 	})
 	right := func(when string) {
 		t.Helper()
-		eventually(t, time.Minute, when, func() error {
+		eventually(t, patience, when, func() error {
 			for g := range groups {
 				o, err := admin.FetchOffsets(t.Context(), fmt.Sprint("team-", g))
 				if err != nil {
@@ -292,7 +292,7 @@ func TestKafkaReadsCompactedGroupRecords(t *testing.T) {
 	right("after compaction")
 	b.proc.Kill()
 	b.start()
-	b.awaitReady(30 * time.Second)
+	b.awaitReady(patience)
 	right("after the kill")
 
 	r := runJava(t, "", "org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", b.addr, "--topic", "__consumer_offsets",

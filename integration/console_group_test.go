@@ -102,7 +102,7 @@ func TestConsoleGroup(t *testing.T) {
 	// complete wants all records printed, and gives how many were more than once.
 	complete := func(when string) (twice int) {
 		t.Helper()
-		eventually(t, time.Minute, when+": all records are printed", func() error {
+		eventually(t, patience, when+": all records are printed", func() error {
 			seen := map[string]int{}
 			for _, c := range members {
 				for _, v := range c.read() {
@@ -149,7 +149,7 @@ func TestConsoleGroup(t *testing.T) {
 	}
 
 	before := complete("before the stop")
-	if err := members[1].proc.Stop(syscall.SIGTERM, 30*time.Second); err != nil {
+	if err := members[1].proc.Stop(syscall.SIGTERM, patience); err != nil {
 		t.Errorf("SIGTERM: %v\n%s", err, members[1].proc.Output())
 	}
 	if out := members[1].proc.Output(); !strings.Contains(out, fmt.Sprintf("Processed a total of %d messages", len(members[1].read()))) {
@@ -162,7 +162,7 @@ func TestConsoleGroup(t *testing.T) {
 	if after := complete("after the stop"); after != before {
 		t.Errorf("a stop made %d records be printed twice", after-before)
 	}
-	if err := members[2].proc.Stop(syscall.SIGTERM, 30*time.Second); err != nil {
+	if err := members[2].proc.Stop(syscall.SIGTERM, patience); err != nil {
 		t.Errorf("SIGTERM: %v\n%s", err, members[2].proc.Output())
 	}
 	lags, err := admin.Lag(t.Context(), "team")
@@ -207,7 +207,7 @@ func TestConsoleGroupSlowOutput(t *testing.T) {
 	}
 	first := lines.Text()
 	fast := startConsole(t, b, "ten", "team", "fast")
-	eventually(t, time.Minute, "the other has joined", func() error {
+	eventually(t, patience, "the other has joined", func() error {
 		d, err := admin.DescribeGroups(t.Context(), "team")
 		if err == nil && len(d["team"].Members) != 2 {
 			err = fmt.Errorf("%d members", len(d["team"].Members))
@@ -230,7 +230,7 @@ func TestConsoleGroupSlowOutput(t *testing.T) {
 		}
 	})
 	owned(t, admin, "team", 2)
-	eventually(t, time.Minute, "all records are printed", func() error {
+	eventually(t, patience, "all records are printed", func() error {
 		mu.Lock()
 		n := len(times)
 		mu.Unlock()

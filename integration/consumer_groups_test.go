@@ -72,7 +72,7 @@ func TestConsumerGroupsTool(t *testing.T) {
 	for range 4 { // one has nothing to do
 		readers = append(readers, startReader(b, "orders", "team"))
 	}
-	eventually(t, time.Minute, "three partitions are shared", func() error {
+	eventually(t, patience, "three partitions are shared", func() error {
 		n := 0
 		for _, r := range readers {
 			p, _, _ := r.state()
@@ -86,7 +86,7 @@ func TestConsumerGroupsTool(t *testing.T) {
 	})
 	producer := b.client()
 	produceSync(t, producer, "orders", numbered("a", 300))
-	eventually(t, time.Minute, "all is read and committed", func() error {
+	eventually(t, patience, "all is read and committed", func() error {
 		lags, err := admin.Lag(t.Context(), "team")
 		if err != nil {
 			return err
@@ -211,14 +211,14 @@ func TestKafkaReadsOurGroupRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := startReader(b, "orders", "grüße")
-	eventually(t, time.Minute, "it has both partitions", func() error {
+	eventually(t, patience, "it has both partitions", func() error {
 		if p, _, _ := r.state(); p != 2 {
 			return errors.New("not yet")
 		}
 		return nil
 	})
 	produceSync(t, b.client(kgo.RecordPartitioner(kgo.RoundRobinPartitioner())), "orders", numbered("a", 10))
-	eventually(t, time.Minute, "it has read all", func() error {
+	eventually(t, patience, "it has read all", func() error {
 		if _, n, _ := r.state(); n != 10 {
 			return fmt.Errorf("%d", n)
 		}

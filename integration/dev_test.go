@@ -61,13 +61,13 @@ func (d *devServer) start(args ...string) time.Duration {
 	}
 	d.proc = p
 	b := &broker{t: d.t, addr: d.addr, proc: p}
-	b.awaitReady(30 * time.Second)
+	b.awaitReady(patience)
 	return time.Since(begin)
 }
 
 func (d *devServer) interrupt() {
 	d.t.Helper()
-	if err := d.proc.Stop(syscall.SIGINT, 30*time.Second); err != nil {
+	if err := d.proc.Stop(syscall.SIGINT, patience); err != nil {
 		d.t.Fatalf("Ctrl-C: %v", err)
 	}
 }

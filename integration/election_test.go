@@ -18,7 +18,7 @@ func leaderOf(t *testing.T, b *broker, topic string, members int, allowed ...int
 	t.Helper()
 	admin := kadm.NewClient(b.client())
 	var leader int32
-	eventually(t, 60*time.Second, fmt.Sprintf("%s to be led by %v, %d in sync", topic, allowed, members), func() error {
+	eventually(t, patience, fmt.Sprintf("%s to be led by %v, %d in sync", topic, allowed, members), func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		topics, err := admin.ListTopics(ctx, topic)
@@ -58,7 +58,7 @@ func TestElections(t *testing.T) {
 		t.Helper()
 		brokers[0].stop()
 		brokers[0].start()
-		brokers[0].awaitReady(30 * time.Second)
+		brokers[0].awaitReady(patience)
 		leaderOf(t, b, "e", 2, 3)
 	}
 	var said []string
@@ -74,7 +74,7 @@ func TestElections(t *testing.T) {
 	away()
 	zkCLI(t, b.zk, "create", "/admin/preferred_replica_election", `{"version":1,"partitions":[{"topic":"e","partition":0}]}`)
 	leaderOf(t, b, "e", 2, 1)
-	eventually(t, 20*time.Second, "the znode to go", func() error {
+	eventually(t, patience, "the znode to go", func() error {
 		if out := zkCLI(t, b.zk, "ls", "/admin"); strings.Contains(out, "preferred_replica_election") {
 			return fmt.Errorf("%s", out)
 		}
@@ -86,7 +86,7 @@ func TestElections(t *testing.T) {
 	zkCLI(t, b.zk, "set", "/brokers/topics/e/partitions/0/state", `{"controller_epoch":1,"leader":3,"version":1,"leader_epoch":0,"isr":[1,3]}`)
 	leaderOf(t, b, "e", 2, 3)
 	zkCLI(t, b.zk, "delete", "/controller")
-	eventually(t, 20*time.Second, "a new controller that elects", func() error {
+	eventually(t, patience, "a new controller that elects", func() error {
 		r := run(t, "", binary, append(append([]string{"leader-election"}, server...), elect...)...)
 		return r.err
 	})

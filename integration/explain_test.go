@@ -5,7 +5,6 @@ package integration
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestExplainTool: by a broker while there is one, and from ZooKeeper when there
@@ -30,7 +29,7 @@ func TestExplainTool(t *testing.T) {
 		t.Errorf("an unknown topic: %v %q", r.err, r.stderr)
 	}
 	b.proc.Kill()
-	eventually(t, 30*time.Second, "the session ends", func() error {
+	eventually(t, patience, "the session ends", func() error {
 		got = barnabas(t, "", "explain", "controller", "--zookeeper", b.zk)
 		if !strings.Contains(got, "There is no controller") {
 			return errorText(got)

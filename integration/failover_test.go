@@ -172,7 +172,7 @@ func TestDefaultClientsAfterFailover(t *testing.T) {
 		t.Helper()
 		begin := time.Now()
 		for _, w := range writers {
-			eventually(t, time.Minute, w.name+" writes to all partitions "+when, func() error { return w.since(begin, partitions) })
+			eventually(t, patience, w.name+" writes to all partitions "+when, func() error { return w.since(begin, partitions) })
 		}
 	}
 	for n := range 2 * rounds {
@@ -197,9 +197,9 @@ func TestDefaultClientsAfterFailover(t *testing.T) {
 		}
 		t.Log(line)
 		brokers[victim].start()
-		brokers[victim].awaitReady(30 * time.Second)
+		brokers[victim].awaitReady(patience)
 		awaitInSync(t, brokers[(victim+1)%3], topic, 3)
-		eventually(t, 30*time.Second, "the preferred leaders are elected", func() error {
+		eventually(t, patience, "the preferred leaders are elected", func() error {
 			_, err := admin.ElectLeaders(t.Context(), kadm.ElectPreferredReplica, nil)
 			return err
 		})
@@ -216,7 +216,7 @@ func addrs(brokers []*broker) (list []string) {
 // controllerOf is the number of the controller's broker.
 func controllerOf(t *testing.T, admin *kadm.Client) (i int) {
 	t.Helper()
-	eventually(t, 30*time.Second, "a controller", func() error {
+	eventually(t, patience, "a controller", func() error {
 		meta, err := admin.BrokerMetadata(t.Context())
 		if err == nil && meta.Controller < 1 {
 			err = errors.New("there is none")

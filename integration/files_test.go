@@ -124,7 +124,7 @@ func TestForeignDirectories(t *testing.T) {
 	b.startRefused("strange", "move it away")
 	os.Remove(b.data("strange"))
 	b.start()
-	b.awaitReady(20 * time.Second)
+	b.awaitReady(patience)
 }
 
 // TestHarmedFiles: every file beside the records may be lost or full of garbage,
@@ -191,7 +191,7 @@ func TestHarmedFiles(t *testing.T) {
 				}
 			}
 			b.start()
-			b.awaitReady(15 * time.Second)
+			b.awaitReady(patience)
 			records := readAll(t, b, "load", 1)
 			before := t.Failed()
 			checkLog(t, records, acked)
@@ -220,7 +220,7 @@ func TestFlippedBytes(t *testing.T) {
 	last := segments[len(segments)-1]
 	flip(t, last, size(t, last)/2)
 	b.start()
-	b.awaitReady(20 * time.Second)
+	b.awaitReady(patience)
 	left := len(readAll(t, b, "load", 1))
 	if out := b.proc.Output(); left < 900 || left >= 1000 || !strings.Contains(out, "log cut at a bad batch") || !strings.Contains(out, last) {
 		t.Errorf("%d records left; the output:\n%s", left, out)
@@ -228,7 +228,7 @@ func TestFlippedBytes(t *testing.T) {
 	b.stop()
 	flip(t, segments[1], size(t, segments[1])/2)
 	b.start()
-	b.awaitReady(20 * time.Second)
+	b.awaitReady(patience)
 	after := "after-0"
 	if err := c.ProduceSync(t.Context(), kgo.StringRecord(after)).FirstErr(); err != nil {
 		t.Error(err)
@@ -307,11 +307,11 @@ func TestFullDisk(t *testing.T) {
 	for _, kill := range []bool{false, true} {
 		if kill {
 			b.proc.Kill()
-		} else if err := b.proc.Stop(syscall.SIGTERM, 20*time.Second); err != nil {
+		} else if err := b.proc.Stop(syscall.SIGTERM, patience); err != nil {
 			t.Logf("SIGTERM with a full disk: %v", err)
 		}
 		b.start()
-		b.awaitReady(20 * time.Second)
+		b.awaitReady(patience)
 		check("after a restart on the full disk", true)
 	}
 }

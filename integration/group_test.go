@@ -114,7 +114,7 @@ func TestFranzGroup(t *testing.T) {
 		t.Fatal(err, created["work"].Err)
 	}
 	one, two := startReader(b, "work", "team"), startReader(b, "work", "team")
-	eventually(t, 30*time.Second, "two members with three partitions each", func() error {
+	eventually(t, patience, "two members with three partitions each", func() error {
 		p1, _, _ := one.state()
 		p2, _, _ := two.state()
 		if p1 != 3 || p2 != 3 {
@@ -123,7 +123,7 @@ func TestFranzGroup(t *testing.T) {
 		return nil
 	})
 	produceSync(t, producer, "work", numbered("first", 1000))
-	eventually(t, 30*time.Second, "1,000 records are read", func() error {
+	eventually(t, patience, "1,000 records are read", func() error {
 		_, n1, _ := one.state()
 		_, n2, _ := two.state()
 		if n1+n2 != 1000 || n1 == 0 || n2 == 0 {
@@ -132,14 +132,14 @@ func TestFranzGroup(t *testing.T) {
 		return nil
 	})
 	two.leave()
-	eventually(t, 30*time.Second, "the one left has all partitions", func() error {
+	eventually(t, patience, "the one left has all partitions", func() error {
 		if p, _, _ := one.state(); p != 6 {
 			return fmt.Errorf("it has %d", p)
 		}
 		return nil
 	})
 	produceSync(t, producer, "work", numbered("second", 500))
-	eventually(t, 30*time.Second, "1,500 records are read", func() error {
+	eventually(t, patience, "1,500 records are read", func() error {
 		_, n1, _ := one.state()
 		_, n2, _ := two.state()
 		if n1+n2 != 1500 {
@@ -150,9 +150,9 @@ func TestFranzGroup(t *testing.T) {
 
 	b.stop()
 	b.start()
-	b.awaitReady(30 * time.Second)
+	b.awaitReady(patience)
 	produceSync(t, producer, "work", numbered("third", 500))
-	eventually(t, 60*time.Second, "the member goes on after the restart", func() error {
+	eventually(t, patience, "the member goes on after the restart", func() error {
 		_, n1, _ := one.state()
 		_, n2, _ := two.state()
 		if n1+n2 != 2000 {
@@ -168,7 +168,7 @@ func TestFranzGroup(t *testing.T) {
 	// A new member finds what they committed, not the beginning.
 	produceSync(t, producer, "work", numbered("fourth", 100))
 	three := startReader(b, "work", "team")
-	eventually(t, 30*time.Second, "a new member reads what is new", func() error {
+	eventually(t, patience, "a new member reads what is new", func() error {
 		if _, n, _ := three.state(); n != 100 {
 			return fmt.Errorf("%d records", n)
 		}

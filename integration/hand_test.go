@@ -62,7 +62,7 @@ func (h *hand) get(path string) (string, *zk.Stat) {
 // them again meanwhile.
 func (h *hand) remove(path string) {
 	h.t.Helper()
-	eventually(h.t, 10*time.Second, "delete "+path, func() error { return h.try(path) })
+	eventually(h.t, patience, "delete "+path, func() error { return h.try(path) })
 }
 
 func (h *hand) try(path string) error {
@@ -86,7 +86,7 @@ func (h *hand) try(path string) error {
 func (h *hand) works(when string) {
 	h.t.Helper()
 	begin := time.Now()
-	eventually(h.t, 15*time.Second, "the broker is well "+when, func() error {
+	eventually(h.t, patience, "the broker is well "+when, func() error {
 		ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Second)
 		defer cancel()
 		adm := kadm.NewClient(h.b.client())
@@ -118,14 +118,14 @@ func TestHands(t *testing.T) {
 	h := newHand(t, b)
 	createTopic(t, b, "load", 3)
 	l := startLoad(b, "load", 4)
-	l.progress(t, 200, 20*time.Second, "at first")
+	l.progress(t, 200, patience, "at first")
 	l.lap()
 	step := func(name string, f func()) {
 		t.Helper()
 		f()
-		l.progress(t, 200, 20*time.Second, "after: "+name)
+		l.progress(t, 200, patience, "after: "+name)
 		h.works("after: " + name)
-		l.progress(t, 50, 20*time.Second, "after: "+name)
+		l.progress(t, 50, patience, "after: "+name)
 		t.Logf("longest gap %v: %s", l.lap().Round(time.Millisecond), name)
 	}
 	step("delete /controller", func() { h.remove("/controller") })
@@ -151,7 +151,7 @@ func TestHands(t *testing.T) {
 	step("/controller of somebody else", func() {
 		h.remove("/controller")
 		h.create("/controller", `{"version":2,"brokerid":7,"timestamp":"1","kraftControllerEpoch":-1}`)
-		l.progress(t, 3000, 20*time.Second, "while another reigns")
+		l.progress(t, 3000, patience, "while another reigns")
 		h.remove("/controller")
 	})
 	step("controller epoch raised", func() { h.set("/controller_epoch", "1000") })
@@ -181,7 +181,7 @@ func TestHands(t *testing.T) {
 	step("a topic of garbage", func() { h.create("/brokers/topics/aaa-garbage", "garbage") })
 	step("a topic by hand, after the one of garbage", func() {
 		h.create("/brokers/topics/by-hand", `{"version":1,"partitions":{"0":[1],"1":[1]}}`)
-		eventually(t, 10*time.Second, "by-hand is led", func() error {
+		eventually(t, patience, "by-hand is led", func() error {
 			return producePartition(t.Context(), b.client(), "by-hand", 1, "x")
 		})
 	})
@@ -193,9 +193,9 @@ func TestHands(t *testing.T) {
 	step("a huge gap", func() { h.create("/brokers/topics/gap", `{"version":1,"partitions":{"1000000":[1]}}`) })
 	step("delete by /admin", func() {
 		h.create("/brokers/topics/doomed", `{"version":1,"partitions":{"0":[1]}}`)
-		eventually(t, 10*time.Second, "doomed is led", func() error { return producePartition(t.Context(), b.client(), "doomed", 0, "x") })
+		eventually(t, patience, "doomed is led", func() error { return producePartition(t.Context(), b.client(), "doomed", 0, "x") })
 		h.create("/admin/delete_topics/doomed", "")
-		eventually(t, 10*time.Second, "doomed is gone", func() error {
+		eventually(t, patience, "doomed is gone", func() error {
 			if _, st := h.get("/brokers/topics/doomed"); st != nil {
 				return errors.New("it is there")
 			}
@@ -209,7 +209,7 @@ func TestHands(t *testing.T) {
 	step("delete garbage", func() { h.create("/admin/delete_topics/by-hand", ""); h.create("/admin/delete_topics/aaa-garbage", "") })
 	step("a topic's znodes deleted", func() {
 		h.create("/brokers/topics/vanish", `{"version":1,"partitions":{"0":[1]}}`)
-		eventually(t, 10*time.Second, "it is led", func() error { return producePartition(t.Context(), b.client(), "vanish", 0, "x") })
+		eventually(t, patience, "it is led", func() error { return producePartition(t.Context(), b.client(), "vanish", 0, "x") })
 		h.remove("/brokers/topics/vanish")
 	})
 	step("garbage in a topic's config", func() {
@@ -246,11 +246,11 @@ func TestZooKeeperEmptied(t *testing.T) {
 	own := zktest.NewOwn(t)
 	b := prepareBroker(t, own.Addr()+"/k", "log.segment.delete.delay.ms=0")
 	b.start()
-	b.awaitReady(30 * time.Second)
+	b.awaitReady(patience)
 	h := newHand(t, b)
 	createTopic(t, b, "kept", 2)
 	l := startLoad(b, "kept", 4)
-	l.progress(t, 200, 20*time.Second, "at first")
+	l.progress(t, 200, patience, "at first")
 	saved, err := walk(h.c, h.root)
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +258,7 @@ func TestZooKeeperEmptied(t *testing.T) {
 	own.Kill()
 	own.Wipe()
 	own.Restart()
-	l.progress(t, 200, 20*time.Second, "beside an empty ZooKeeper")
+	l.progress(t, 200, patience, "beside an empty ZooKeeper")
 	b.proc.Kill()
 	b.startRefused("cluster.id=", "restore")
 	h = newHand(t, b)
@@ -277,8 +277,8 @@ func TestZooKeeperEmptied(t *testing.T) {
 		}
 	}
 	b.start()
-	b.awaitReady(30 * time.Second)
-	l.progress(t, 200, 20*time.Second, "after the restoration")
+	b.awaitReady(patience)
+	l.progress(t, 200, patience, "after the restoration")
 	h.works("after the restoration")
 	l.end(t, b, "kept", 2)
 	if gone, _ := filepath.Glob(filepath.Join(b.dir, "data", "kept-*-*")); len(gone) > 0 {

@@ -48,6 +48,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// patience is how long something may take that a test waits for: far longer than
+// it does, since only what hangs shall meet it.
+const patience = 2 * time.Minute
+
 // eventually asks until there is no error, and fails the test at the limit.
 func eventually(t testing.TB, limit time.Duration, what string, ask func() error) {
 	t.Helper()
@@ -85,7 +89,7 @@ func newBroker(t testing.TB, lines ...string) *broker {
 	t.Helper()
 	b := prepareBroker(t, zktest.Chroot(t, zktest.Real(t)), lines...)
 	b.start()
-	b.awaitReady(30 * time.Second)
+	b.awaitReady(patience)
 	return b
 }
 
@@ -100,6 +104,7 @@ func prepareBroker(t testing.TB, connect string, lines ...string) *broker {
 		"log.dirs=" + filepath.Join(b.dir, "data"),
 		"zookeeper.connect=" + b.zk,
 		"zookeeper.session.timeout.ms=6000",
+		"zookeeper.connection.timeout.ms=60000",
 		"offsets.topic.replication.factor=1",
 		"offsets.topic.num.partitions=5",
 		"transaction.state.log.replication.factor=1",
@@ -152,7 +157,7 @@ func (b *broker) awaitReady(limit time.Duration) {
 // stop ends the broker as an operator would, and wants it to end well.
 func (b *broker) stop() {
 	b.t.Helper()
-	if err := b.proc.Stop(syscall.SIGTERM, 30*time.Second); err != nil {
+	if err := b.proc.Stop(syscall.SIGTERM, patience); err != nil {
 		b.t.Fatalf("SIGTERM: %v", err)
 	}
 }

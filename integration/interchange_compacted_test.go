@@ -7,7 +7,6 @@ import (
 	"maps"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -78,7 +77,7 @@ func (c *compacted) write(t *testing.T, b *broker, who string) {
 // waits for.
 func (c *compacted) check(t *testing.T, b *broker, who string) {
 	t.Helper()
-	eventually(t, 90*time.Second, who+" to compact", func() error {
+	eventually(t, patience, who+" to compact", func() error {
 		records := readAll(t, b, c.topic, 1)
 		newest, last := map[string]string{}, int64(-1)
 		for _, r := range records {

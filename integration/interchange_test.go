@@ -45,13 +45,13 @@ func (b *broker) startKafka() {
 	if b.proc, err = testproc.Start(cmd, filepath.Join(b.dir, "output")); err != nil {
 		b.t.Fatal(err)
 	}
-	b.awaitReady(90 * time.Second)
+	b.awaitReady(patience)
 }
 
 // stopKafka stops it cleanly; a Java process then ends with the signal as its code.
 func (b *broker) stopKafka() {
 	b.t.Helper()
-	if err := b.proc.Stop(syscall.SIGTERM, 60*time.Second); err != nil && !strings.Contains(err.Error(), "143") {
+	if err := b.proc.Stop(syscall.SIGTERM, patience); err != nil && !strings.Contains(err.Error(), "143") {
 		b.t.Fatalf("stopping Apache Kafka: %v", err)
 	}
 	if _, err := os.Stat(b.data(".kafka_cleanshutdown")); err != nil {
@@ -92,14 +92,14 @@ func commitAt(t *testing.T, b *broker, topic string, partitions int32, offset in
 	for p := range partitions {
 		o.AddOffset(topic, p, offset, -1)
 	}
-	eventually(t, 60*time.Second, "a commit", func() error {
+	eventually(t, patience, "a commit", func() error {
 		return kadm.NewClient(b.client()).CommitAllOffsets(t.Context(), "team", o)
 	})
 }
 
 func wantCommitted(t *testing.T, b *broker, topic string, partitions int32, offset int64) {
 	t.Helper()
-	eventually(t, 60*time.Second, "the group's offsets", func() error {
+	eventually(t, patience, "the group's offsets", func() error {
 		got, err := kadm.NewClient(b.client()).FetchOffsets(t.Context(), "team")
 		if err != nil {
 			return err
@@ -168,7 +168,7 @@ func TestInterchange(t *testing.T) {
 	for round := range 2 {
 		who := fmt.Sprintf("barnabas-%d", round)
 		b.start()
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 		checkLog(t, readAll(t, b, "x", partitions), acked)
 		wantCommitted(t, b, "x", partitions, int64(100+round))
 		if got := committed(t, b, "txn", 5); !slices.Equal(got, want) {

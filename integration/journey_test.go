@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // numbered makes n distinct lines.
@@ -111,7 +110,7 @@ func TestJavaConsoleTools(t *testing.T) {
 		t.Errorf("after the alteration:\n%s", got)
 	}
 	tool("", topics, "--delete", "--topic", "quick")
-	eventually(t, 20*time.Second, "the topic is gone", func() error {
+	eventually(t, patience, "the topic is gone", func() error {
 		if slices.Contains(sortedLines(tool("", topics, "--list")), "quick") {
 			return fmt.Errorf("it is listed")
 		}

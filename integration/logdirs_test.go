@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 )
@@ -38,7 +37,7 @@ func placement(t *testing.T, adm *kadm.Client, topic string) (at map[int32]strin
 // awaitPlacement waits until all partitions of a topic are in a directory.
 func awaitPlacement(t *testing.T, b *broker, adm *kadm.Client, topic, dir string, partitions int) {
 	t.Helper()
-	eventually(t, 60*time.Second, "all of "+topic+" in "+dir, func() error {
+	eventually(t, patience, "all of "+topic+" in "+dir, func() error {
 		at, copies, err := placement(t, adm, topic)
 		if err != nil || copies > 0 || len(at) != partitions {
 			return fmt.Errorf("%v, %d copies, %v", at, copies, err)
@@ -59,7 +58,7 @@ func TestMoveBetweenDirectories(t *testing.T) {
 	b := newBroker(t, "log.dirs="+strings.Join(dirs, ","), "log.segment.bytes=100000")
 	createTopic(t, b, "load", 4)
 	l := startLoad(b, "load", 4)
-	l.progress(t, 500, 30*time.Second, "at first")
+	l.progress(t, 500, patience, "at first")
 	adm := kadm.NewClient(b.client())
 	move := func(dir string) {
 		t.Helper()
@@ -67,7 +66,7 @@ func TestMoveBetweenDirectories(t *testing.T) {
 		var set kadm.TopicsSet
 		set.Add("load", 0, 1, 2, 3)
 		req.Add(dir, set)
-		eventually(t, 30*time.Second, "the move to begin", func() error {
+		eventually(t, patience, "the move to begin", func() error {
 			resp, err := adm.AlterAllReplicaLogDirs(t.Context(), req)
 			if err != nil {
 				return err
@@ -86,12 +85,12 @@ func TestMoveBetweenDirectories(t *testing.T) {
 		if n%3 == 2 { // in the middle, if it is quick
 			b.proc.Kill()
 			b.start()
-			b.awaitReady(30 * time.Second)
-			l.progress(t, 100, 30*time.Second, "after a kill")
+			b.awaitReady(patience)
+			l.progress(t, 100, patience, "after a kill")
 			move(dir) // one that had not begun
 		}
 		awaitPlacement(t, b, adm, "load", dir, 4)
-		l.progress(t, 100, 30*time.Second, "after a move")
+		l.progress(t, 100, patience, "after a move")
 	}
 
 	var parts []string

@@ -28,7 +28,7 @@ func startBrokers(t *testing.T, connects []string, lines ...string) []*broker {
 		brokers = append(brokers, b)
 	}
 	for _, b := range brokers {
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 	}
 	awaitEachOther(t, brokers)
 	return brokers
@@ -39,7 +39,7 @@ func awaitEachOther(t *testing.T, brokers []*broker) {
 	t.Helper()
 	for _, b := range brokers {
 		c := b.client()
-		eventually(t, 30*time.Second, "all brokers know each other", func() error {
+		eventually(t, patience, "all brokers know each other", func() error {
 			req := kmsg.NewPtrMetadataRequest()
 			req.Topics = []kmsg.MetadataRequestTopic{} // none
 			resp, err := req.RequestWith(t.Context(), c.SeedBrokers()[0])
@@ -97,14 +97,14 @@ func TestABrokerAloneWithoutZooKeeper(t *testing.T) {
 	brokers := startBrokers(t, []string{p.addr() + "/" + root, direct, direct}, "zookeeper.session.timeout.ms=2000", "min.insync.replicas=2")
 	const topic, partitions = "alone", 6
 	l := replicated(t, brokers, topic, partitions)
-	l.progress(t, 300, time.Minute, "by all three")
+	l.progress(t, 300, patience, "by all three")
 	if led := leads(t, brokers[0], 1, topic, partitions); len(led) == 0 {
 		t.Fatal("broker 1 leads nothing at first")
 	}
 	l.lap()
 	p.set(false, false)
 	began := time.Now()
-	eventually(t, 30*time.Second, "broker 1 leads nothing", func() error {
+	eventually(t, patience, "broker 1 leads nothing", func() error {
 		if led := leads(t, brokers[0], 1, topic, partitions); len(led) > 0 {
 			return fmt.Errorf("it leads %v", led)
 		}
@@ -114,10 +114,10 @@ func TestABrokerAloneWithoutZooKeeper(t *testing.T) {
 	if out := brokers[0].proc.Output(); !strings.Contains(out, "leading nothing until this one has") {
 		t.Errorf("the broker does not say so:\n%s", out)
 	}
-	l.progress(t, 500, time.Minute, "while broker 1 is cut off")
+	l.progress(t, 500, patience, "while broker 1 is cut off")
 	p.set(true, true)
 	awaitInSync(t, brokers[1], topic, 3)
-	l.progress(t, 300, time.Minute, "after the network is whole")
+	l.progress(t, 300, patience, "after the network is whole")
 	t.Logf("longest gap %v", l.lap().Round(time.Millisecond))
 	l.end(t, brokers[1], topic, partitions)
 }
@@ -135,7 +135,7 @@ func TestZooKeeperAway(t *testing.T) {
 	brokers := startBrokers(t, []string{connect, connect, connect}, "zookeeper.session.timeout.ms=2000", "min.insync.replicas=2")
 	const topic, partitions = "away", 6
 	l := replicated(t, brokers, topic, partitions)
-	l.progress(t, 300, time.Minute, "by all three")
+	l.progress(t, 300, patience, "by all three")
 	l.lap()
 	for _, c := range []struct {
 		name       string
@@ -143,7 +143,7 @@ func TestZooKeeperAway(t *testing.T) {
 	}{{"paused", own.Pause, own.Resume}, {"dead", own.Kill, own.Restart}} {
 		c.take()
 		for began := time.Now(); time.Since(began) < away; {
-			l.progress(t, 100, time.Minute, "while ZooKeeper is "+c.name)
+			l.progress(t, 100, patience, "while ZooKeeper is "+c.name)
 		}
 		down := l.lap()
 		c.give()
@@ -151,7 +151,7 @@ func TestZooKeeperAway(t *testing.T) {
 		createTopic(t, brokers[1], "after-"+c.name, 2)
 		made := time.Since(began)
 		awaitInSync(t, brokers[0], topic, 3)
-		l.progress(t, 500, time.Minute, "after ZooKeeper was "+c.name)
+		l.progress(t, 500, patience, "after ZooKeeper was "+c.name)
 		t.Logf("ZooKeeper %s for %v: longest gap %v; back: a topic made after %v, longest gap %v", c.name, away,
 			down.Round(time.Millisecond), made.Round(time.Millisecond), l.lap().Round(time.Millisecond))
 	}
@@ -167,18 +167,21 @@ func TestEnsembleLeaderChanges(t *testing.T) {
 	brokers := startBrokers(t, []string{connect, connect, connect}, "zookeeper.session.timeout.ms=6000", "min.insync.replicas=2")
 	const topic, partitions = "ensemble", 6
 	l := replicated(t, brokers, topic, partitions)
-	l.progress(t, 300, time.Minute, "by all three")
+	l.progress(t, 300, patience, "by all three")
 	l.lap()
 	for i := range 4 {
-		leader := e.Leader()
-		if leader < 0 {
-			t.Fatal("the ensemble has no leader")
-		}
+		leader := -1
+		eventually(t, patience, "the ensemble has a leader", func() error {
+			if leader = e.Leader(); leader < 0 {
+				return errors.New("it has none")
+			}
+			return nil
+		})
 		e.Kill(leader)
 		began := time.Now()
 		createTopic(t, brokers[i%3], fmt.Sprint("made-", i), 2)
 		made := time.Since(began)
-		l.progress(t, 500, time.Minute, "with another leader of the ensemble")
+		l.progress(t, 500, patience, "with another leader of the ensemble")
 		e.Restart(leader)
 		awaitInSync(t, brokers[0], topic, 3)
 		t.Logf("server %d led and was killed: a topic made after %v, longest gap %v", leader, made.Round(time.Millisecond), l.lap().Round(time.Millisecond))

@@ -33,12 +33,12 @@ func TestKillsOfAll(t *testing.T) {
 		brokers = append(brokers, b)
 	}
 	for _, b := range brokers {
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 	}
 	awaitEachOther(t, brokers)
 	const topic, partitions = "massacre", 6
 	l := replicated(t, brokers, topic, partitions)
-	l.progress(t, 500, time.Minute, "at first")
+	l.progress(t, 500, patience, "at first")
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -70,11 +70,11 @@ func TestKillsOfAll(t *testing.T) {
 		if zoo {
 			own.Restart()
 		}
-		l.progress(t, 100+rng.IntN(300), 90*time.Second, fmt.Sprintf("after round %d, %s", n, what))
+		l.progress(t, 100+rng.IntN(300), patience, fmt.Sprintf("after round %d, %s", n, what))
 		gaps[what] = append(gaps[what], l.lap())
 	}
 	for _, b := range brokers {
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 	}
 	awaitInSync(t, brokers[0], topic, 3)
 	for what, g := range gaps {

@@ -54,7 +54,7 @@ func TestNearestReplica(t *testing.T) {
 		brokers = append(brokers, b)
 	}
 	for _, b := range brokers {
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 	}
 	const records, size = 2000, 1000
 	barnabas(t, "", "topics", "--bootstrap-server", brokers[0].addr, "--create", "--topic", "near", "--replica-assignment", "1:2:3")

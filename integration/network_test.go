@@ -111,7 +111,7 @@ func rejected(rule string) func(*machines, int, int) func() {
 		h, b := m.hosts[victim], m.brokers[victim]
 		h.firewall([]string{rule}, nil)
 		return func() {
-			eventually(m, 20*time.Second, "the broker behind the firewall is registered", func() error { return m.registered(b, victim) })
+			eventually(m, patience, "the broker behind the firewall is registered", func() error { return m.registered(b, victim) })
 			h.whole()
 		}
 	}
@@ -167,7 +167,7 @@ func newMachines(t *testing.T) *machines {
 		seeds = append(seeds, addr)
 	}
 	for _, b := range m.brokers {
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 	}
 	awaitEachOther(t, m.brokers)
 	m.load = replicated(t, m.brokers, netTopic, netPartitions, kgo.ProduceRequestTimeout(2*time.Second), kgo.RequestTimeoutOverhead(time.Second))
@@ -192,7 +192,7 @@ func (m *machines) meet(f fault, victim int) {
 	timer := time.NewTimer(max(f.lasts, 3*time.Second))
 	<-timer.C
 	if f.serves {
-		m.load.progress(m, 100, time.Minute, "while "+f.name)
+		m.load.progress(m, 100, patience, "while "+f.name)
 	}
 	if n := says(m.brokers, "declaring a broker dead") - dead; f.silent && n != 0 {
 		m.Errorf("%s: declared dead %d times", f.name, n)
@@ -200,12 +200,12 @@ func (m *machines) meet(f fault, victim int) {
 	end()
 	healed := time.Now()
 	for i, b := range m.brokers {
-		b.awaitReady(30 * time.Second)
-		eventually(m, 30*time.Second, "the broker is registered", func() error { return m.registered(b, i) })
+		b.awaitReady(patience)
+		eventually(m, patience, "the broker is registered", func() error { return m.registered(b, i) })
 	}
 	awaitInSync(m.T, m.brokers[other], netTopic, 3)
 	whole := time.Since(healed)
-	m.load.progress(m, 300, time.Minute, "after "+f.name)
+	m.load.progress(m, 300, patience, "after "+f.name)
 	m.Logf("%-42s broker %d: longest gap %5.2f s, all in sync %5.2f s after its end, %.1f s in all", f.name, victim+1,
 		m.load.lap().Seconds(), whole.Seconds(), time.Since(began).Seconds())
 }
@@ -228,7 +228,7 @@ func TestFaultyNetwork(t *testing.T) {
 		return
 	}
 	m := newMachines(t)
-	m.load.progress(t, 500, time.Minute, "at first")
+	m.load.progress(t, 500, patience, "at first")
 	for i, f := range faults {
 		if long > 0 || !f.long {
 			m.meet(f, i%3)
@@ -295,7 +295,7 @@ func (w *watcher) end(t *testing.T, stored []*kgo.Record) {
 	for _, r := range stored { // in order within a partition
 		want[r.Partition] = append(want[r.Partition], string(r.Value))
 	}
-	eventually(t, time.Minute, "the consumer has read all", func() error {
+	eventually(t, patience, "the consumer has read all", func() error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for p := range want {

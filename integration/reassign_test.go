@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -100,7 +99,7 @@ func TestReassignByKafkasTool(t *testing.T) {
 	said(tool("--cancel", "--reassignment-json-file", away), "Successfully cancelled partition reassignment for: moved-0", "Clearing broker-level throttles on brokers 1,2,3", "Clearing topic-level throttles on topic moved")
 
 	tool("--execute", "--reassignment-json-file", move)
-	eventually(t, time.Minute, "the move", func() error {
+	eventually(t, patience, "the move", func() error {
 		out = tool("--verify", "--reassignment-json-file", move)
 		if strings.Contains(out, "still in progress") {
 			return os.ErrDeadlineExceeded
@@ -144,7 +143,7 @@ func TestReassignByHand(t *testing.T) {
 	if _, err := zk.Create(t.Context(), zkpaths.ReassignPath, []byte(wish), session.Persistent); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "the znode is taken and removed", func() error {
+	eventually(t, patience, "the znode is taken and removed", func() error {
 		if _, there, err := zk.Exists(t.Context(), zkpaths.ReassignPath); there || err != nil {
 			return os.ErrExist
 		}

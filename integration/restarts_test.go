@@ -22,7 +22,7 @@ func TestRestartsWithoutATrace(t *testing.T) {
 	brokers := newCluster(t, 3, "min.insync.replicas=2", "replica.lag.time.max.ms=10000", "log.segment.bytes=65536")
 	const topic, partitions = "restarts", 6
 	l := replicated(t, brokers, topic, partitions)
-	l.progress(t, 500, time.Minute, "by all three")
+	l.progress(t, 500, patience, "by all three")
 	l.lap()
 	var gaps, starts []time.Duration
 	for i := range kills {
@@ -30,10 +30,10 @@ func TestRestartsWithoutATrace(t *testing.T) {
 		b.proc.Kill()
 		began := time.Now()
 		b.start()
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 		starts = append(starts, time.Since(began))
 		awaitInSync(t, brokers[(i+1)%len(brokers)], topic, 3)
-		l.progress(t, 200, time.Minute, "by all three")
+		l.progress(t, 200, patience, "by all three")
 		gaps = append(gaps, l.lap())
 		if out := b.proc.Output(); strings.Contains(out, "waiting for the old session") {
 			t.Errorf("restart %d waited for its old session:\n%s", i, out)

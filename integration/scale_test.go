@@ -32,7 +32,7 @@ func TestScaleReplicas(t *testing.T) {
 		brokers = append(brokers, b)
 	}
 	for _, b := range brokers {
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 	}
 	awaitEachOther(t, brokers)
 

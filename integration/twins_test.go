@@ -43,7 +43,7 @@ func TestTwins(t *testing.T) {
 	}
 	write(t, twin.props, []byte(strings.ReplaceAll(strings.Replace(string(props), "broker.id=1", "broker.id=2", 1), twin.addr, b.addr)))
 	twin.startRefused(b.addr, "in use")
-	l.progress(t, 200, 20*time.Second, "beside a twin")
+	l.progress(t, 200, patience, "beside a twin")
 	l.end(t, b, "t", 1)
 }
 
@@ -53,7 +53,7 @@ func TestTwoBrokers(t *testing.T) {
 	b := newBroker(t)
 	o := b.another(2)
 	o.start()
-	o.awaitReady(20 * time.Second)
+	o.awaitReady(patience)
 	createTopic(t, b, "spread", 8)
 	c := o.client()
 	for p := range int32(8) {
@@ -67,8 +67,8 @@ func TestTwoBrokers(t *testing.T) {
 	for _, stop := range []func(){b.stop, b.proc.Kill} {
 		stop()
 		b.start()
-		b.awaitReady(20 * time.Second)
-		eventually(t, 20*time.Second, "a topic can be made by the one and the other", func() error {
+		b.awaitReady(patience)
+		eventually(t, patience, "a topic can be made by the one and the other", func() error {
 			for i, a := range []*kadm.Client{kadm.NewClient(o.client()), kadm.NewClient(b.client())} {
 				name := fmt.Sprintf("after-%d-%d", i, time.Now().UnixNano())
 				res, err := a.CreateTopics(t.Context(), 2, 1, nil, name)
@@ -137,7 +137,7 @@ func TestNothingLeaks(t *testing.T) {
 	round(100, 20)
 	fds, kb := descriptors(), memory()
 	round(2000, 300)
-	eventually(t, 20*time.Second, "descriptors are given back", func() error {
+	eventually(t, patience, "descriptors are given back", func() error {
 		if n := descriptors(); n > fds+5 {
 			return fmt.Errorf("%d, and were %d", n, fds)
 		}

@@ -46,7 +46,7 @@ func says(brokers []*broker, text string) (n int) {
 // awaitMetric waits until a broker's page has a line.
 func awaitMetric(t *testing.T, page, line string) {
 	t.Helper()
-	eventually(t, 30*time.Second, line, func() error {
+	eventually(t, patience, line, func() error {
 		resp, err := http.Get("http://" + page + "/metrics")
 		if err != nil {
 			return err
@@ -81,31 +81,31 @@ func TestRejectedButAlive(t *testing.T) {
 			b.addr = p.addr()
 		}
 		b.start()
-		b.awaitReady(30 * time.Second) // the first one is the controller
+		b.awaitReady(patience) // the first one is the controller
 		brokers = append(brokers, b)
 	}
 	awaitEachOther(t, brokers)
 	const topic, partitions = "rejected", 6
 	l := replicated(t, brokers, topic, partitions)
-	l.progress(t, 300, time.Minute, "by all three")
+	l.progress(t, 300, patience, "by all three")
 	for _, page := range pages {
 		awaitMetric(t, page, "barnabas_deathwatch_connections 2")
 	}
 	l.lap()
 	p.reject()
-	eventually(t, 20*time.Second, "broker 1 is declared dead", func() error {
+	eventually(t, patience, "broker 1 is declared dead", func() error {
 		if says(brokers[1:], "deposing the controller") == 0 || says(brokers[1:], "declaring a broker dead") != 1 {
 			return fmt.Errorf("not yet")
 		}
 		return nil
 	})
-	eventually(t, 20*time.Second, "broker 1 registers again", func() error {
+	eventually(t, patience, "broker 1 registers again", func() error {
 		if n := says(brokers[:1], "INFO  registered "); n != 2 {
 			return fmt.Errorf("registered %d times", n)
 		}
 		return nil
 	})
-	l.progress(t, 500, time.Minute, "while broker 1 is out of reach")
+	l.progress(t, 500, patience, "while broker 1 is out of reach")
 	t.Logf("longest gap %v", l.lap().Round(time.Millisecond))
 	p.allow(t)
 	awaitInSync(t, brokers[1], topic, 3)
@@ -113,13 +113,13 @@ func TestRejectedButAlive(t *testing.T) {
 		awaitMetric(t, page, "barnabas_deathwatch_connections 2")
 	}
 	p.reject()
-	eventually(t, 20*time.Second, "broker 1 is exempt", func() error {
+	eventually(t, patience, "broker 1 is exempt", func() error {
 		if says(brokers[1:], "it was declared dead and the same process came back (1 times), so it is exempt") == 0 {
 			return fmt.Errorf("nobody says so")
 		}
 		return nil
 	})
-	l.progress(t, 500, time.Minute, "while broker 1 is out of reach again")
+	l.progress(t, 500, patience, "while broker 1 is out of reach again")
 	if n := says(brokers, "declaring a broker dead"); n != 1 {
 		t.Errorf("declared dead %d times", n)
 	}
@@ -133,18 +133,18 @@ func TestPausedIsNotDead(t *testing.T) {
 	brokers := newCluster(t, 3, "min.insync.replicas=2", "zookeeper.session.timeout.ms=30000")
 	const topic, partitions = "paused", 6
 	l := replicated(t, brokers, topic, partitions)
-	l.progress(t, 300, time.Minute, "by all three")
+	l.progress(t, 300, patience, "by all three")
 	for _, b := range brokers {
 		syscall.Kill(b.proc.PID(), syscall.SIGSTOP)
 		timer := time.NewTimer(2 * time.Second) // fast verdicts take a tenth of that
 		<-timer.C
 		syscall.Kill(b.proc.PID(), syscall.SIGCONT)
-		l.progress(t, 200, time.Minute, "after the pause")
+		l.progress(t, 200, patience, "after the pause")
 	}
 	for i, b := range brokers {
 		b.stop()
 		b.start()
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 		awaitInSync(t, brokers[(i+1)%3], topic, 3)
 	}
 	for _, text := range []string{"declaring a broker dead", "deposing the controller"} {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-zookeeper/zk"
 
@@ -129,7 +128,7 @@ func TestZnodesOfAFreshBroker(t *testing.T) {
 	c := zktest.Dial(t, addr)
 	want := golden(t)
 	var have map[string]znode
-	eventually(t, 20*time.Second, "all znodes of a fresh broker", func() error {
+	eventually(t, patience, "all znodes of a fresh broker", func() error {
 		var err error
 		if have, err = walk(c, root); err != nil {
 			return err
@@ -167,12 +166,12 @@ func TestDeletingControllerElectsAgain(t *testing.T) {
 	addr, root, _ := strings.Cut(b.zk, "/")
 	c := zktest.Dial(t, addr)
 	var before *zk.Stat
-	eventually(t, 20*time.Second, "a first controller", func() (err error) {
+	eventually(t, patience, "a first controller", func() (err error) {
 		_, before, err = c.Get("/" + root + "/controller")
 		return err
 	})
 	zkCLI(t, addr, "delete", "/"+root+"/controller")
-	eventually(t, 20*time.Second, "a new controller of epoch 2", func() error {
+	eventually(t, patience, "a new controller of epoch 2", func() error {
 		_, st, err := c.Get("/" + root + "/controller")
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func TestConsoleProducerZooKeeper(t *testing.T) {
 		if code, errs := run("--zookeeper", connect+"/kafka"); code != exitOK || errs != "" {
 			t.Fatalf("exit %d: %s", code, errs)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		got := c.Client(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())).PollRecords(ctx, 1).Records()
 		if len(got) != 1 || string(got[0].Value) != "dear castle" {

@@ -218,7 +218,7 @@ func (b *broker) dial() *client {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { nc.Close() })
-	if err := nc.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		b.t.Fatal(err)
 	}
 	return &client{t: b.t, nc: nc}

@@ -13,7 +13,7 @@ import (
 
 func await(t *testing.T, cond func() bool) {
 	t.Helper()
-	deadline, tick := time.NewTimer(20*time.Second), time.NewTicker(time.Millisecond)
+	deadline, tick := time.NewTimer(time.Minute), time.NewTicker(time.Millisecond)
 	defer deadline.Stop()
 	defer tick.Stop()
 	for !cond() {

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -17,7 +16,7 @@ import (
 // TestLegacyOffsets follows the answers of Apache Kafka 3.9.1 to version 0.
 func TestLegacyOffsets(t *testing.T) {
 	zktest.Both(t, func(t *testing.T, connect string) {
-		zk, err := session.Open(t.Context(), session.Options{Connect: connect, Timeout: 6 * time.Second})
+		zk, err := session.Open(t.Context(), session.Options{Connect: connect})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -70,7 +70,7 @@ func (l *log) create(data []byte) {
 
 func (l *log) await(what string, until func(*cluster.Image) bool) {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(l.t.Context(), time.Minute)
 	defer cancel()
 	if err := l.r.WaitFor(ctx, until); err != nil {
 		l.t.Fatalf("waiting for %s: %v", what, err)
@@ -176,7 +176,7 @@ func TestLoadsBesideGarbage(t *testing.T) {
 			}
 		}
 		again := New(Options{Client: l.zk, Interval: 50 * time.Millisecond})
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var wg sync.WaitGroup
 		defer wg.Wait()

@@ -57,7 +57,7 @@ func start(t *testing.T, connect string, id kafka.BrokerID, dirs []string, chang
 		l.Close()
 	}
 	n.client, err = session.Open(t.Context(), session.Options{
-		Connect: connect, Timeout: 20 * time.Second,
+		Connect: connect, Timeout: time.Minute,
 		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -122,8 +122,8 @@ func (n *node) next(t *testing.T) kafka.BrokerEpoch {
 	select {
 	case e := <-n.epochs:
 		return e
-	case <-time.After(20 * time.Second):
-		t.Fatal("not registered again after 20 s")
+	case <-time.After(time.Minute):
+		t.Fatal("not registered again after a minute")
 	}
 	return 0
 }
@@ -132,8 +132,8 @@ func (n *node) waitLost(t *testing.T) {
 	t.Helper()
 	select {
 	case <-n.lost:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the loss was not noticed in 20 s")
+	case <-time.After(time.Minute):
+		t.Fatal("the loss was not noticed in a minute")
 	}
 }
 
@@ -298,7 +298,7 @@ func TestStaleRegistrationIsReplaced(t *testing.T) {
 		if _, err := n.reg.Register(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(began); took > 5*time.Second {
+		if took := time.Since(began); took > 40*time.Second {
 			t.Errorf("it took %v", took)
 		}
 		if _, st := n.get(t, "/brokers/ids/1"); st.EphemeralOwner != n.client.SessionID() {
@@ -334,7 +334,7 @@ func TestKilledBetweenRecordAndRegistration(t *testing.T) {
 		if _, err := n.reg.Register(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(began); took > 5*time.Second {
+		if took := time.Since(began); took > 40*time.Second {
 			t.Errorf("it took %v", took)
 		}
 		if data, err := os.ReadFile(name); err != nil || !strings.Contains(string(data), `"replaced":"`+id+`"`) {

@@ -35,7 +35,7 @@ func TestOutputAndStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Await(10*time.Second, func() error {
+	if err := p.Await(time.Minute, func() error {
 		if !strings.Contains(p.Output(), "out\nerr\n") {
 			return errors.New("nothing printed")
 		}
@@ -43,7 +43,7 @@ func TestOutputAndStop(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Stop(syscall.SIGTERM, 10*time.Second); err == nil || err.Error() != "signal: terminated" {
+	if err := p.Stop(syscall.SIGTERM, time.Minute); err == nil || err.Error() != "signal: terminated" {
 		t.Fatalf("ended with %v", err)
 	}
 	if err := p.Await(time.Minute, func() error { return errors.New("not ready") }); err == nil || !strings.Contains(err.Error(), "sh ended") {
@@ -57,7 +57,7 @@ func TestStopKillsTheStubborn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Await(10*time.Second, func() error {
+	if err := p.Await(time.Minute, func() error {
 		if p.Output() != "ready\n" {
 			return errors.New("not ready")
 		}
@@ -96,7 +96,7 @@ func TestProgramsDieWithAKilledParent(t *testing.T) {
 	parent.Wait() // it was killed
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for alive(child) {
 		select {
 		case <-tick.C:

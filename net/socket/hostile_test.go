@@ -241,7 +241,7 @@ func TestHostileClients(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				_ = c.SetDeadline(time.Now().Add(time.Minute))
+				_ = c.SetDeadline(time.Now().Add(5 * limit))
 				f(c)
 				_ = c.Close()
 			}

@@ -15,7 +15,7 @@ import (
 // others of that kind wait, and small requests go on. Once they take theirs, all are
 // answered.
 func TestLargeRepliesAreBounded(t *testing.T) {
-	const clients, size, limit = 40, 8 << 20, 32 << 20
+	const clients, size, limit = 40, 1 << 20, 4 << 20
 	s := start(t, Options{MaxWorkBytes: limit, SendBuffer: 64 << 10}, func(_ context.Context, r *Request) Reply {
 		if r.Version != 1 {
 			return text(r, "small")

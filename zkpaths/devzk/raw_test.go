@@ -105,7 +105,7 @@ func (r *raw) write(body []byte) {
 }
 
 func (r *raw) readPacket() ([]byte, error) {
-	r.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	r.conn.SetReadDeadline(time.Now().Add(time.Minute))
 	var head [4]byte
 	if _, err := io.ReadFull(r.conn, head[:]); err != nil {
 		return nil, err

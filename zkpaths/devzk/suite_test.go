@@ -19,11 +19,11 @@ func within(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for !cond() {
 		select {
 		case <-deadline:
-			t.Fatalf("waited 20 s: %s", what)
+			t.Fatalf("waited in vain: %s", what)
 		case <-tick.C:
 		}
 	}
@@ -37,7 +37,7 @@ func wantEvent(t testing.TB, w <-chan zk.Event, kind zk.EventType, path string) 
 		if e.Type != kind || e.Path != path {
 			t.Fatalf("event %v %s, want %v %s", e.Type, e.Path, kind, path)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("no event, want %v %s", kind, path)
 	}
 }
@@ -305,25 +305,25 @@ func TestReconnectKeepsTheSessionAndItsWatches(t *testing.T) {
 func TestSilentSessionExpires(t *testing.T) {
 	zktest.Both(t, func(t *testing.T, connect string) {
 		addr, root := split(connect)
-		r := dialRaw(t, addr, 800, 0, 0, nil)
-		if r.timeout != 800 {
-			t.Fatalf("negotiated %d ms, want 800", r.timeout)
+		r := dialRaw(t, addr, 2000, 0, 0, nil)
+		if r.timeout != 2000 {
+			t.Fatalf("negotiated %d ms, want 2000", r.timeout)
 		}
+		start := time.Now()
 		r.must(opCreate, buf{}.create(root+"/e", nil, 1))
 		other := zktest.Dial(t, addr)
 		_, _, gone, err := other.ExistsW(root + "/e")
 		if err != nil {
 			t.Fatal(err)
 		}
-		start := time.Now()
 		wantEvent(t, gone, zk.EventNodeDeleted, root+"/e")
-		if d := time.Since(start); d < 300*time.Millisecond || d > 10*time.Second {
+		if d := time.Since(start); d < time.Second {
 			t.Errorf("expired after %v", d)
 		}
 		if _, err := r.next(); err != io.EOF {
 			t.Errorf("the connection of the expired session: %v, want its end", err)
 		}
-		again := dialRaw(t, addr, 800, 0, r.session, r.password)
+		again := dialRaw(t, addr, 2000, 0, r.session, r.password)
 		if again.session != 0 || again.timeout != 0 {
 			t.Errorf("the expired session came back as %#x with %d ms", again.session, again.timeout)
 		}
