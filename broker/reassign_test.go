@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -171,19 +172,69 @@ func (m *movers) throttle(rate int) {
 			broker[i] = kadm.AlterConfig{Op: kadm.DeleteConfig, Name: broker[i].Name}
 		}
 	}
+	var run []int32
+	for id := range int32(4) {
+		if m.c.Broker(int(id)).Running() {
+			run = append(run, id)
+		}
+	}
 	_, err := m.adm.AlterTopicConfigs(m.t.Context(), topic, "m")
 	if err == nil {
-		var run []int32
-		for id := range int32(4) {
-			if m.c.Broker(int(id)).Running() {
-				run = append(run, id)
-			}
-		}
 		_, err = m.adm.AlterBrokerConfigs(m.t.Context(), broker, run...)
 	}
 	if err != nil {
 		m.t.Fatal(err)
 	}
+	want := "* * " + text + " " + text
+	if rate == 0 {
+		want = "<nil> <nil> <nil> <nil>"
+	}
+	for _, id := range run { // a broker hears of the topic's from the change log, in its own time
+		until(m.t, fmt.Sprintf("broker %d knows the throttle %s", id, want), func() (bool, string) {
+			got := m.throttled(id)
+			return got == want, got
+		})
+	}
+}
+
+// throttled is how a broker throttles the topic: its replicas as leader and as
+// follower, and the rates.
+func (m *movers) throttled(id int32) string {
+	m.t.Helper()
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	for _, of := range []struct {
+		kind kmsg.ConfigResourceType
+		name string
+		keys []string
+	}{
+		{kmsg.ConfigResourceTypeTopic, "m", []string{"leader.replication.throttled.replicas", "follower.replication.throttled.replicas"}},
+		{kmsg.ConfigResourceTypeBroker, strconv.Itoa(int(id)), []string{"leader.replication.throttled.rate", "follower.replication.throttled.rate"}},
+	} {
+		r := kmsg.NewDescribeConfigsRequestResource()
+		r.ResourceType, r.ResourceName, r.ConfigNames = of.kind, of.name, of.keys
+		req.Resources = append(req.Resources, r)
+	}
+	resp, err := m.cl.Broker(int(id)).RetriableRequest(m.t.Context(), req)
+	if err != nil {
+		return err.Error()
+	}
+	values := map[string]string{}
+	for _, r := range resp.(*kmsg.DescribeConfigsResponse).Resources {
+		for _, c := range r.Configs {
+			values[c.Name] = str(c.Value)
+		}
+	}
+	var text []string
+	for _, r := range req.Resources {
+		for _, key := range r.ConfigNames {
+			value, ok := values[key]
+			if !ok || value == "" {
+				value = "<nil>"
+			}
+			text = append(text, value)
+		}
+	}
+	return strings.Join(text, " ")
 }
 
 // load produces numbers, acks=all, until it is stopped, which returns how many

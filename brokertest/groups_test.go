@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net"
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,10 +46,22 @@ func startCommitter(t *testing.T, c *Cluster, group string) *committer {
 	// The session outlives any pause of a machine that is busy with other tests.
 	m.client = c.Client(kgo.ConsumerGroup(group), kgo.ConsumeTopics("work"), kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(60*time.Second), kgo.HeartbeatInterval(300*time.Millisecond),
+		kgo.Dialer(dialPatiently), kgo.RequestRetries(math.MaxInt32), kgo.RetryTimeout(patience),
 		kgo.OnPartitionsAssigned(moved), kgo.OnPartitionsRevoked(moved), kgo.OnPartitionsLost(moved))
 	m.done.Go(func() { m.run(ctx) })
 	t.Cleanup(m.end)
 	return m
+}
+
+// dialPatiently tells of a refused connection as of one that timed out. franz-go
+// leaves a group when the dial of its heartbeat is refused again before there is
+// another coordinator; it tries on where one is not answered.
+func dialPatiently(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		err = &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", syscall.ETIMEDOUT)}
+	}
+	return c, err
 }
 
 func (m *committer) run(ctx context.Context) {
