@@ -231,7 +231,11 @@ func (m *Manager) GetOrCreate(tp kafka.TopicPartition, id kafka.TopicID, isNew b
 		return nil, err
 	}
 	if !isNew {
-		return nil, m.whyAbsent(tp, id)
+		err := m.whyAbsent(tp, id)
+		if errors.Is(err, ErrMissing) {
+			m.noteMissing(tp, id)
+		}
+		return nil, err
 	}
 	return m.create(tp, id)
 }
