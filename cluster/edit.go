@@ -23,6 +23,8 @@ type Edit struct {
 	tombs map[string]int64
 	// asked are the topics that somebody asked to delete.
 	asked map[kafka.TopicID]bool
+	// told are transactions that entries of the log told of; nil: nobody asks.
+	told map[int64]bool
 	// What may differ from base.
 	brokers map[kafka.BrokerID]bool
 	topics  map[string]bool
@@ -53,6 +55,33 @@ func (e *Edit) SetCluster(id string) { e.im.ClusterID = id }
 // is not contained, and the zxid up to which all is.
 func (e *Edit) SetLog(log, next, zxid int64) {
 	e.im.Log, e.im.Next, e.im.Zxid = log, next, zxid
+}
+
+// Tell begins to note which transactions entries tell of: those given, and those of
+// the entries that are applied from now on.
+func (e *Edit) Tell(zxids []int64) {
+	e.told = map[int64]bool{}
+	for _, z := range zxids {
+		e.told[z] = true
+	}
+}
+
+// MarkByHand marks, at the end of a load, the states that no entry told of, of those
+// that are younger than the oldest entry known to Tell.
+func (e *Edit) MarkByHand() {
+	if len(e.told) == 0 {
+		return
+	}
+	oldest := slices.Min(slices.Collect(maps.Keys(e.told)))
+	for name, t := range e.im.topics {
+		for i, p := range t.Partitions {
+			if p != nil && p.HasState && p.Zxid > oldest && !e.told[p.Zxid] {
+				np := *p
+				np.ByHand = true
+				e.topic(name).Partitions[i] = &np
+			}
+		}
+	}
 }
 
 // NoteUntold notes, after all reads and before the first entry, whether a load has
@@ -166,6 +195,9 @@ func (e *Edit) ReadState(tp kafka.TopicPartition, s EntryState, created, zxid in
 // Apply applies entry number, created at czxid. Items that are as new are left.
 func (e *Edit) Apply(number int64, en *Entry, czxid int64) {
 	e.im.Next, e.im.Zxid = number+1, max(e.im.Zxid, czxid)
+	if e.told != nil {
+		e.told[czxid] = true
+	}
 	if en.Epoch > e.im.ControllerEpoch || en.Begins && en.Epoch == e.im.ControllerEpoch {
 		e.im.Controller, e.im.ControllerEpoch, e.im.BegunAt = en.Controller, en.Epoch, -1
 		if en.Begins {
@@ -386,6 +418,7 @@ func (e *Edit) setState(topic string, s *EntryState, created, zxid int64) {
 	np.HasState, np.Leader, np.LeaderEpoch, np.ISR = true, s.Leader, s.LeaderEpoch, s.ISR
 	np.PartitionEpoch, np.ControllerEpoch = kafka.PartitionEpoch(s.ZnodeVersion), s.ControllerEpoch
 	np.Recovering, np.Offline, np.Zxid = s.Recovering, s.Offline, zxid
+	np.ByHand = false
 	t.Partitions[s.Partition] = &np
 }
 

@@ -270,9 +270,16 @@ type Partition struct {
 	// Created is the transaction that made the state znode, as far as it is known to
 	// have been the first of this partition; else 0. Before it no broker had a log.
 	Created int64
+	// ByHand: a load found the state, and none of the entries that were still there
+	// has told of it, so somebody else than a controller wrote it. It may name another
+	// leader in an epoch that was told: nobody leads by it until a controller has
+	// given it an epoch of its own.
+	ByHand bool
 }
 
 // UsableBy reports whether a broker may act on this state. One that was not planned
 // after the log told of its present registration is known, but not its own yet:
 // whoever wrote it meant the broker that was there before.
-func (p *Partition) UsableBy(b *Broker) bool { return p.HasState && b.Told != 0 && p.Zxid >= b.Told }
+func (p *Partition) UsableBy(b *Broker) bool {
+	return p.HasState && !p.ByHand && b.Told != 0 && p.Zxid >= b.Told
+}

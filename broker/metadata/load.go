@@ -107,9 +107,10 @@ func (r *Reader) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.lookBack(ctx, log, next)
+	told := r.lookBack(ctx, log, next)
 	e := cluster.NewEdit(cluster.Empty())
 	e.SetLog(log, next, zxid)
+	e.Tell(told)
 	l := &loader{r: r, ctx: ctx, edit: e}
 	if err := l.all(); err != nil {
 		return err
@@ -124,6 +125,7 @@ func (r *Reader) reload(ctx context.Context) error {
 	if _, now, _, err := r.end(ctx); err != nil || now != log {
 		return errors.Join(err, errReload)
 	}
+	e.MarkByHand()
 	im, _ := e.Publish()
 	r.publish(im, cluster.Diff(r.Current(), im))
 	select {
@@ -135,15 +137,14 @@ func (r *Reader) reload(ctx context.Context) error {
 	return nil
 }
 
-// lookedBack bounds the entries before a load that are handed to OnEntry.
+// lookedBack bounds the entries before a load that are looked at.
 const lookedBack = 100
 
-// lookBack hands the entries that a load makes needless to OnEntry, for who wants
-// to know how the cluster became what it is. What can't be read is left out.
-func (r *Reader) lookBack(ctx context.Context, log, next int64) {
-	if r.opts.OnEntry == nil {
-		return
-	}
+// lookBack reads the entries that a load makes needless, and tells their
+// transactions: by these it knows what somebody else wrote. They are handed to
+// OnEntry, for who wants to know how the cluster became what it is. What can't be read
+// is left out.
+func (r *Reader) lookBack(ctx context.Context, log, next int64) (told []int64) {
 	first := max(next-lookedBack, 0)
 	paths := make([]string, next-first)
 	for i := range paths {
@@ -154,13 +155,15 @@ func (r *Reader) lookBack(ctx context.Context, log, next int64) {
 		if err == nil {
 			entries[i], _ = cluster.DecodeEntry(data)
 			made[i] = st.Ctime
+			told = append(told, st.Czxid)
 		}
 	})
 	for i, en := range entries {
-		if en != nil {
+		if en != nil && r.opts.OnEntry != nil {
 			r.opts.OnEntry(log, first+int64(i), made[i], en)
 		}
 	}
+	return told
 }
 
 // loader reads all znodes into an edit.

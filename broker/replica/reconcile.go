@@ -199,6 +199,9 @@ func (m *Manager) move(tp kafka.TopicPartition, im *cluster.Image) {
 		TopicID: t.ID, Replicas: want.Replicas, Adding: want.Adding, Removing: want.Removing, ISR: want.ISR, Leader: want.Leader, LeaderEpoch: want.LeaderEpoch,
 		PartitionEpoch: want.PartitionEpoch, Zxid: want.Zxid, Created: want.Created, Assigned: m.assigned(t, want),
 	}
+	if want.ByHand { // known, and nobody's yet
+		s.Zxid = 0
+	}
 	var o log.Options
 	s.MinISR, o = m.topicOptions(t.Config)
 	if err := m.Become(tp, s, o); err != nil && !errors.Is(err, log.ErrOpening) {

@@ -75,7 +75,7 @@ func (c Controller) next(im *cluster.Image, t *cluster.Topic, number int32, p *c
 		s.Leader, s.ISR, s.Recovering = c.revive(im, p, usable)
 	}
 	s.Offline = filter(p.Replicas, func(id kafka.BrokerID) bool { return im.Alive(id) && !usable(id) })
-	same := s.Leader == p.Leader && (p.Leader == kafka.NoBroker || !c.born(im, p, p.Leader))
+	same := !p.ByHand && s.Leader == p.Leader && (p.Leader == kafka.NoBroker || !c.born(im, p, p.Leader))
 	if same && slices.Equal(s.ISR, p.ISR) && sameMembers(s.Offline, p.Offline) {
 		return s, false
 	}

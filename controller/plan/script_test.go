@@ -40,6 +40,7 @@ type script struct {
 //	                 led=(partition:version:leader,...)
 //	outside NAME N   what a hand made the replicas of a partition is taken as it is,
 //	                 as by a load
+//	by-hand NAME P L as by a load that found P led by L in a state that nobody told of
 //	load, announce   what was written after load is told to the log
 //	settle           elects; arguments skip=NAME, alarmed=ID (declared dead by evidence)
 //	prefer           a preferred election for the partitions of the input; argument
@@ -80,6 +81,19 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.carryOut(Announce(s.im, s.horizon, s.horizon, func(string) bool { return false }))
 	case "load": // as if the image was loaded now, the log having ended before
 		s.horizon = s.zxid
+		return "ok\n"
+	case "by-hand": // a load found that somebody wrote another leader: NAME PARTITION LEADER
+		var partition, leader int
+		fmt.Sscan(d.CmdArgs[1].Key, &partition)
+		fmt.Sscan(d.CmdArgs[2].Key, &leader)
+		e := cluster.NewEdit(s.im)
+		e.Tell([]int64{s.zxid - 1})
+		tp := kafka.TopicPartition{Topic: d.CmdArgs[0].Key, Partition: int32(partition)}
+		p := s.im.Partition(tp)
+		e.ReadState(tp, cluster.EntryState{Partition: tp.Partition, Leader: kafka.BrokerID(leader), LeaderEpoch: p.LeaderEpoch, ISR: p.ISR,
+			ControllerEpoch: p.ControllerEpoch, ZnodeVersion: int32(p.PartitionEpoch) + 1}, p.Created, s.zxid)
+		e.MarkByHand()
+		s.im, _ = e.Publish()
 		return "ok\n"
 	case "settle":
 		var skip string

@@ -317,7 +317,7 @@ func announceTopic(t *cluster.Topic, horizon, found int64) []Step {
 		steps = append(steps, st)
 	}
 	for i, p := range t.Partitions {
-		if p == nil || !p.HasState || p.Zxid <= horizon {
+		if p == nil || !p.HasState || p.Zxid <= horizon || p.ByHand { // that gets an epoch of its own, by Settle
 			continue
 		}
 		tp := kafka.TopicPartition{Topic: t.Name, Partition: int32(i)}
