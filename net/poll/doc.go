@@ -12,6 +12,9 @@
 // since events are level-triggered), and for a second Calm says no, so that
 // handlers leave what may wait to goroutines.
 //
+// While the thread is busy nearly all the time, it shares the events at hand with
+// another goroutine: handlers of different connections run at the same time then.
+//
 // A Conn is a net.Conn too: a goroutine that reads or writes it by the usual methods
 // waits as with package net, deadlines included. Nobody may read in both ways at
 // a time.

@@ -16,8 +16,9 @@
 //
 // # Goroutines and locks
 //
-// Each connection has a reader. It writes replies itself as long as nothing is
-// parked before them; the first parked reply starts a writer that lives as long
-// as the connection. Conn.mu guards the queue of replies and the right to
+// With pollers (see package poll), the goroutine that waits for connections reads,
+// serves and writes what needs no waiting. Any other connection has a reader. It
+// writes replies itself as long as nothing is parked before them; the first parked
+// reply starts a writer that lives as long as the connection. Conn.mu guards the queue of replies and the right to
 // write; it is held neither while writing nor while gathering.
 package socket

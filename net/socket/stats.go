@@ -170,6 +170,7 @@ func (s *Server) Collect(p *metrics.Page) {
 	p.Gauge("barnabas_work_memory_limit_bytes", "Bound of that.", w.Limit)
 	p.Gauge("barnabas_work_memory_waiting", "Requests and replies that wait for such memory.", int64(w.Waiting))
 	p.Counter("barnabas_slow_replies_closed_total", "Connections closed because they kept such memory for too long while others waited.", w.Evicted)
+	p.Gauge("barnabas_pollers", "Threads that wait for connections and serve them; 0: each connection has a goroutine.", int64(len(s.pollers)))
 	stalls := int64(0)
 	for _, poller := range s.pollers {
 		stalls += poller.Stalls()
