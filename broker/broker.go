@@ -46,6 +46,9 @@ type Options struct {
 	// LimitMemory sets the soft limit of the process's memory (see docs/memory.md), unless
 	// the environment has GOMEMLIMIT: for a process of brokers alone.
 	LimitMemory bool
+	// Sole: no other broker is to be in this process, so that threads may serve
+	// connections (barnabas.socket.pollers) unless the configuration says no.
+	Sole bool
 	// Listen and Dial are for tests on a network in memory. Default: net's.
 	Listen func(network, addr string) (net.Listener, error)
 	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -191,6 +194,7 @@ func (b *Broker) listen(ctx context.Context) error {
 	if o.Limits, err = connectionLimits(ctx, &b.o.Config.Socket); err != nil {
 		return err
 	}
+	o.Pollers = pollers(b.o.Config.Socket.Pollers, b.o.Sole)
 	o.Logger, o.Listen, o.Stamp, o.Heard = b.logger, b.o.Listen, b.stamp, b.heard
 	b.server = socket.New(o)
 	return b.server.Listen()

@@ -3,6 +3,7 @@ package broker
 import (
 	"math"
 	"net"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -88,7 +89,7 @@ func socketOptions(c *conf.Config) socket.Options {
 		MaxRequestBytes: c.Socket.MaxRequestBytes, MaxQueuedBytes: maxQueuedBytes(c.Socket.QueuedMaxBytes),
 		MaxWorkBytes: maxQueuedBytes(-1),
 		MaxIdle:      c.Socket.MaxIdle, Backlog: max(c.Socket.Backlog, minBacklog),
-		Pollers: c.Socket.Pollers, SendBuffer: c.Socket.SendBufferBytes, ReceiveBuffer: c.Socket.ReceiveBufferBytes,
+		SendBuffer: c.Socket.SendBufferBytes, ReceiveBuffer: c.Socket.ReceiveBufferBytes,
 	}
 	for _, l := range c.Listeners.Bind {
 		o.Listeners = append(o.Listeners, socket.ListenerOptions{
@@ -96,4 +97,18 @@ func socketOptions(c *conf.Config) socket.Options {
 		})
 	}
 	return o
+}
+
+// pollers is how many threads serve connections themselves: none without a
+// processor that they leave to the rest, and by themselves none where other brokers
+// of the process want some too.
+func pollers(configured int, sole bool) int {
+	half := runtime.GOMAXPROCS(0) / 2
+	switch {
+	case configured >= 0:
+		return min(configured, half)
+	case sole:
+		return half
+	}
+	return 0
 }

@@ -103,7 +103,7 @@ type Socket struct {
 	MaxCreationRate                     int           // accepted connections per second
 	QueuedMaxBytes                      int64         // memory for requests that are read; <= 0: no bound
 	MaxIdle                             time.Duration // negative: for ever
-	Pollers                             int           // threads that wait for connections and serve what needs no waiting
+	Pollers                             int           // threads that wait for connections and serve what needs no waiting; -1: as it suits the machine
 	// Listeners holds the limits of listeners that have their own, by name in
 	// upper case.
 	Listeners map[string]ListenerLimits

@@ -223,6 +223,9 @@ func (f *devFlags) configs(i int, dir, zookeeper string) (map[string]string, err
 		"transaction.state.log.min.isr":            "1",
 		"group.initial.rebalance.delay.ms":         "0",
 	}
+	if f.brokers > 1 { // they share the processors
+		values["barnabas.socket.pollers"] = "0"
+	}
 	for _, o := range f.overrides {
 		k, v, ok := strings.Cut(o, "=")
 		if !ok || k == "" {

@@ -10,7 +10,7 @@ import (
 
 // startBroker starts a real broker; tests put a pretended one in its place.
 func startBroker(ctx context.Context, c *conf.Config, logger *slog.Logger) (instance, error) {
-	b, err := broker.Start(ctx, broker.Options{Config: c, Logger: logger, Version: version(), LimitMemory: true})
+	b, err := broker.Start(ctx, broker.Options{Config: c, Logger: logger, Version: version(), LimitMemory: true, Sole: true})
 	if err != nil {
 		return nil, err
 	}

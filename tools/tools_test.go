@@ -221,6 +221,9 @@ func TestDevBrokers(t *testing.T) {
 		if int(c.Broker.ID) != i || filepath.Base(c.Log.Dirs[0]) != fmt.Sprintf("broker-%d", i) || c.Topics.ReplicationFactor != 3 || c.Group.Topic.ReplicationFactor != 3 {
 			t.Errorf("broker %d: %+v", i, c.Broker)
 		}
+		if c.Socket.Pollers != 0 {
+			t.Errorf("broker %d: %d pollers", i, c.Socket.Pollers)
+		}
 	}
 }
 
