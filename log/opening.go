@@ -60,8 +60,12 @@ func (d *logDir) prepare(m *Manager) error {
 	return nil
 }
 
-// startOpening opens the logs, those of each directory by threads of its own.
+// startOpening opens the logs, those of each directory by threads of its own. In the
+// background it outlives the caller's context, which bounds a start, until Close.
 func (m *Manager) startOpening(ctx context.Context) {
+	if m.o.Background {
+		ctx = context.WithoutCancel(ctx)
+	}
 	ctx, m.stopOpen = context.WithCancel(ctx)
 	for _, d := range m.live() {
 		m.opening.Go(func() { d.load(ctx, m) })

@@ -16,13 +16,14 @@ import (
 // queue holds the partitions that are to be moved, each at most once, and those
 // being moved, so that no two workers take the same one.
 type queue struct {
-	mu      sync.Mutex // guards the fields below
-	cond    *sync.Cond
-	image   *cluster.Image // the newest
-	waiting []kafka.TopicPartition
-	queued  map[kafka.TopicPartition]bool
-	busy    map[kafka.TopicPartition]bool
-	closed  bool
+	mu    sync.Mutex // guards the fields below
+	cond  *sync.Cond
+	image *cluster.Image // the newest
+	// urgent go before waiting: somebody writes to them.
+	urgent, waiting []kafka.TopicPartition
+	queued          map[kafka.TopicPartition]bool
+	busy            map[kafka.TopicPartition]bool
+	closed          bool
 }
 
 func (q *queue) init() {
@@ -32,11 +33,12 @@ func (q *queue) init() {
 }
 
 // put makes im the newest image and queues partitions.
-func (q *queue) put(im *cluster.Image, tps []kafka.TopicPartition) {
+func (q *queue) put(im *cluster.Image, urgent, others []kafka.TopicPartition) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.image = im
-	q.addLocked(tps)
+	q.urgent = q.addLocked(q.urgent, urgent)
+	q.waiting = q.addLocked(q.waiting, others)
 }
 
 // again queues partitions under the newest image.
@@ -44,18 +46,19 @@ func (q *queue) again(tps []kafka.TopicPartition) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.image != nil {
-		q.addLocked(tps)
+		q.waiting = q.addLocked(q.waiting, tps)
 	}
 }
 
-func (q *queue) addLocked(tps []kafka.TopicPartition) {
+func (q *queue) addLocked(to, tps []kafka.TopicPartition) []kafka.TopicPartition {
 	for _, tp := range tps {
 		if !q.queued[tp] {
 			q.queued[tp] = true
-			q.waiting = append(q.waiting, tp)
+			to = append(to, tp)
 		}
 	}
 	q.cond.Broadcast()
+	return to
 }
 
 func (q *queue) newest() *cluster.Image {
@@ -72,9 +75,8 @@ func (q *queue) take() (tp kafka.TopicPartition, im *cluster.Image, ok bool) {
 		if q.closed {
 			return kafka.TopicPartition{}, nil, false
 		}
-		for i, tp := range q.waiting {
-			if !q.busy[tp] {
-				q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
+		for _, from := range []*[]kafka.TopicPartition{&q.urgent, &q.waiting} {
+			if tp, ok = q.firstLocked(from); ok {
 				delete(q.queued, tp)
 				q.busy[tp] = true
 				return tp, q.image, true
@@ -82,6 +84,20 @@ func (q *queue) take() (tp kafka.TopicPartition, im *cluster.Image, ok bool) {
 		}
 		q.cond.Wait()
 	}
+}
+
+// firstLocked takes the first partition that nobody works on: nearly always the
+// first of all, since few are worked on at a time.
+func (q *queue) firstLocked(from *[]kafka.TopicPartition) (kafka.TopicPartition, bool) {
+	list := *from
+	for i, tp := range list {
+		if !q.busy[tp] {
+			copy(list[1:], list[:i])
+			*from = list[1:]
+			return tp, true
+		}
+	}
+	return kafka.TopicPartition{}, false
 }
 
 func (q *queue) done(tp kafka.TopicPartition) {
@@ -102,7 +118,7 @@ func (q *queue) close() {
 func (q *queue) idle() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting) == 0 && len(q.busy) == 0
+	return len(q.urgent)+len(q.waiting) == 0 && len(q.busy) == 0
 }
 
 // Run moves partitions towards the newest image until ctx ends.
@@ -154,10 +170,30 @@ func (m *Manager) Follow(im *cluster.Image, changes []cluster.Change) {
 			}
 		}
 	}
-	m.queue.put(im, tps)
+	var urgent, others []kafka.TopicPartition
+	for _, tp := range tps {
+		if m.isWritten(tp) {
+			urgent = append(urgent, tp)
+		} else {
+			others = append(others, tp)
+		}
+	}
+	m.queue.put(im, urgent, others)
 	if len(brokers) > 0 {
 		m.brokersChanged(brokers)
 	}
+}
+
+// isWritten reports whether somebody writes to a partition: its log has records
+// that the background's sync has not come to. When a broker with thousands of
+// partitions dies, those are not to wait for all the others.
+func (m *Manager) isWritten(tp kafka.TopicPartition) bool {
+	p := m.Partition(tp)
+	if p == nil {
+		return false
+	}
+	s := p.seen.Load()
+	return s != nil && s.log != nil && s.log.RecoveryPoint() < s.log.EndOffset()
 }
 
 // Reconfigure gives all logs the options that their topics have by now.

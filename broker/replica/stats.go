@@ -239,7 +239,7 @@ func (m *Manager) Census(each func(*Status)) Census {
 	}
 	slices.SortFunc(c.Topics, func(a, b TopicTraffic) int { return cmp.Compare(a.Topic, b.Topic) })
 	m.queue.mu.Lock()
-	c.Moving = len(m.queue.waiting) + len(m.queue.busy)
+	c.Moving = len(m.queue.urgent) + len(m.queue.waiting) + len(m.queue.busy)
 	m.queue.mu.Unlock()
 	return c
 }
