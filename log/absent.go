@@ -102,7 +102,8 @@ func (m *Manager) Missing(tp kafka.TopicPartition, id kafka.TopicID) bool {
 	return false
 }
 
-// whyAbsent is why there is no log of a partition that should have one.
+// whyAbsent is why there is no log of a partition that should have one. What is
+// missing by the evidence of an empty directory is remembered over restarts.
 func (m *Manager) whyAbsent(tp kafka.TopicPartition, id kafka.TopicID) error {
 	for _, d := range m.dirs {
 		if err := d.failure.get(); err != nil {
@@ -116,20 +117,11 @@ func (m *Manager) whyAbsent(tp kafka.TopicPartition, id kafka.TopicID) error {
 	if len(live) == 0 {
 		return fmt.Errorf("%w: all of them", ErrOffline)
 	}
+	m.mu.Lock()
+	live[0].noteMissingLocked(tp, id)
+	m.mu.Unlock()
 	return fmt.Errorf("%w: %s: bring its directory back; or, to begin without its records, make an empty directory %s and start again",
 		ErrMissing, tp, path.Join(live[0].path, tp.String()))
-}
-
-// noteMissing remembers over restarts what is missing by the evidence of an empty
-// directory.
-func (m *Manager) noteMissing(tp kafka.TopicPartition, id kafka.TopicID) {
-	live := m.live()
-	if len(live) == 0 {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	live[0].noteMissingLocked(tp, id)
 }
 
 // noteMissingLocked adds to what is missing; of no known topic stays so.
@@ -158,8 +150,7 @@ func (m *Manager) noLongerMissingLocked(tp kafka.TopicPartition) {
 func (m *Manager) Opening(tp kafka.TopicPartition) error { return m.stateOfUnopened(tp) }
 
 // Absent is what GetOrCreate would answer for a partition that existed before, or
-// nil if it has a log that works. To ask makes no evidence: it may be a new one whose
-// turn to be made has not come.
+// nil if it has a log that works.
 func (m *Manager) Absent(tp kafka.TopicPartition, id kafka.TopicID) error {
 	if l, ok := m.Get(tp); ok {
 		return l.Failure()

@@ -95,25 +95,6 @@ func TestMissingByAnEmptyDirectory(t *testing.T) {
 	}
 }
 
-// TestAskingIsNoEvidence: whoever asks for partitions whose turn to be made has not
-// come leaves no trace, or else they would count as lost after a kill, and each that
-// is made would rewrite all checkpoints.
-func TestAskingIsNoEvidence(t *testing.T) {
-	mem := vfs.NewMem()
-	m := mustManager(t, mem, nil) // finds empty directories
-	if err := m.Absent(part(0), kafka.TopicID{7}); !errors.Is(err, ErrMissing) {
-		t.Fatalf("got %v, want %v", err, ErrMissing)
-	}
-	for _, d := range m.dirs {
-		must(t, d.saveRecoveryPoints(m))
-	}
-	must(t, m.WriteMeta(Meta{BrokerID: 1}))
-	m = mustManager(t, mem.CrashClone(100), nil)
-	if _, err := m.GetOrCreate(part(0), kafka.TopicID{7}, false); !errors.Is(err, ErrNotFound) {
-		t.Errorf("after a kill: got %v, want %v", err, ErrNotFound)
-	}
-}
-
 // TestIDsOfUnopened: what is not open yet keeps its topic in the checkpoint, and one
 // log of unknown topic makes its name say nothing.
 func TestIDsOfUnopened(t *testing.T) {

@@ -231,11 +231,7 @@ func (m *Manager) GetOrCreate(tp kafka.TopicPartition, id kafka.TopicID, isNew b
 		return nil, err
 	}
 	if !isNew {
-		err := m.whyAbsent(tp, id)
-		if errors.Is(err, ErrMissing) {
-			m.noteMissing(tp, id)
-		}
-		return nil, err
+		return nil, m.whyAbsent(tp, id)
 	}
 	return m.create(tp, id)
 }
@@ -291,6 +287,13 @@ func (m *Manager) createIn(d *logDir, tp kafka.TopicPartition, id kafka.TopicID)
 
 // roomiest is the live directory with the fewest logs, the first of several.
 func (m *Manager) roomiest() (*logDir, error) {
+	live := m.live()
+	switch len(live) {
+	case 0:
+		return nil, fmt.Errorf("%w: all of them", ErrOffline)
+	case 1:
+		return live[0], nil // the common case, without a walk over all logs
+	}
 	counts := map[*logDir]int{}
 	m.mu.RLock()
 	for _, e := range m.logs {
@@ -300,10 +303,6 @@ func (m *Manager) roomiest() (*logDir, error) {
 		counts[u.dir]++
 	}
 	m.mu.RUnlock()
-	live := m.live()
-	if len(live) == 0 {
-		return nil, fmt.Errorf("%w: all of them", ErrOffline)
-	}
 	return slices.MinFunc(live, func(a, b *logDir) int { return cmp.Compare(counts[a], counts[b]) }), nil
 }
 

@@ -310,7 +310,7 @@ func (m *Manager) AwaitLed(ctx context.Context) error {
 	for t := range im.Topics() {
 		for i, p := range t.Partitions {
 			tp := kafka.TopicPartition{Topic: t.Name, Partition: int32(i)}
-			if p != nil && p.Leader == m.self && !errors.Is(m.logs.Absent(tp, t.ID), log.ErrOpening) {
+			if p != nil && p.Leader == m.self && !errors.Is(m.logs.Opening(tp), log.ErrOpening) {
 				mine = append(mine, tp)
 			}
 		}
