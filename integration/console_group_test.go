@@ -31,10 +31,15 @@ type console struct {
 }
 
 // startConsole lets one more read the topic.
-func startConsole(t *testing.T, b *broker, topic, group, name string, args ...string) *console {
+func startConsole(t *testing.T, b *broker, topic, group, name string) *console {
+	return startConsoleOf(t, b, group, name, "--topic", topic)
+}
+
+// startConsoleOf is startConsole with the flags that name topics.
+func startConsoleOf(t *testing.T, b *broker, group, name string, args ...string) *console {
 	t.Helper()
 	c := &console{t: t, out: filepath.Join(t.TempDir(), name)}
-	cmd := exec.Command(binary, append([]string{"console-consumer", "--bootstrap-server", b.addr, "--topic", topic, "--group", group, "--from-beginning",
+	cmd := exec.Command(binary, append([]string{"console-consumer", "--bootstrap-server", b.addr, "--group", group, "--from-beginning",
 		"--property", "print.partition=true", "--property", "print.offset=true", "--consumer-property", "client.id=" + name,
 		"--consumer-property", "session.timeout.ms=6000", "--consumer-property", "heartbeat.interval.ms=500",
 		"--consumer-property", "auto.commit.interval.ms=200"}, args...)...)
@@ -253,4 +258,76 @@ func TestConsoleGroupSlowOutput(t *testing.T) {
 	if twice > 0 || len(times) != records {
 		t.Errorf("%d records were printed, %d of them twice", len(times), twice)
 	}
+}
+
+// TestConsoleGroupGrows: members that read what a regular expression names find
+// topics that are made later, and partitions that are added.
+func TestConsoleGroupGrows(t *testing.T) {
+	b := newBroker(t)
+	admin := kadm.NewClient(b.client())
+	createTopic(t, b, "grow-a", 1)
+	createTopic(t, b, "other", 1)
+	var members []*console
+	for i := range 2 {
+		members = append(members, startConsoleOf(t, b, "team", fmt.Sprint("c-", i), "--include", "grow-.*", "--consumer-property", "metadata.max.age.ms=500"))
+	}
+	// shared wants so many partitions to be read by the two together.
+	shared := func(when string, partitions int) {
+		t.Helper()
+		eventually(t, time.Minute, when, func() error {
+			d, err := admin.DescribeGroups(t.Context(), "team")
+			if err != nil {
+				return err
+			}
+			n := 0
+			for _, m := range d["team"].Members {
+				a, _ := m.Assigned.AsConsumer()
+				for _, topic := range a.Topics {
+					if topic.Topic == "other" {
+						t.Fatal("a topic that the expression does not name was assigned")
+					}
+					n += len(topic.Partitions)
+				}
+			}
+			if d["team"].State != "Stable" || len(d["team"].Members) != 2 || n != partitions {
+				return fmt.Errorf("%s, %d members, %d partitions", d["team"].State, len(d["team"].Members), n)
+			}
+			return nil
+		})
+	}
+	shared("one partition", 1)
+	createTopic(t, b, "grow-b", 2)
+	shared("a new topic", 3)
+	if r, err := admin.CreatePartitions(t.Context(), 3, "grow-a"); err != nil || r["grow-a"].Err != nil {
+		t.Fatal(err, r["grow-a"].Err)
+	}
+	shared("more partitions", 6)
+	c := b.client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	want := map[string]bool{}
+	for topic, partitions := range map[string]int32{"grow-a": 4, "grow-b": 2, "other": 1} {
+		for p := range partitions {
+			value := fmt.Sprint(topic, "-", p)
+			if err := producePartition(t.Context(), c, topic, p, value); err != nil {
+				t.Fatal(err)
+			}
+			if topic != "other" {
+				want[value] = true
+			}
+		}
+	}
+	eventually(t, time.Minute, "a record of each partition is printed", func() error {
+		got := ""
+		for _, m := range members {
+			got += m.proc.Output()
+		}
+		for v := range want {
+			if n := strings.Count(got, v+"\n"); n != 1 {
+				return fmt.Errorf("%s is there %d times", v, n)
+			}
+		}
+		if strings.Contains(got, "other") {
+			t.Fatal("a record of another topic was printed")
+		}
+		return nil
+	})
 }

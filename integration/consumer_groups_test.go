@@ -100,6 +100,7 @@ func TestConsumerGroupsTool(t *testing.T) {
 	both(t, b, "--list", "--state")
 	both(t, b, "--list", "--state", "Stable", "--type")
 	both(t, b, "--list", "--type", "consumer")
+	both(t, b, "--list", "--type", "classic", "--state")
 	both(t, b, "--describe", "--group", "team")
 	both(t, b, "--describe", "--group", "team", "--members")
 	both(t, b, "--describe", "--group", "team", "--members", "--verbose")

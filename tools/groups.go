@@ -48,7 +48,7 @@ Flags and output are those of kafka-consumer-groups.sh; --lag-seconds is ours.`,
   barnabas consumer-groups --reset-offsets --group audit --from-file plan.csv --execute
   barnabas consumer-groups --delete-offsets --group audit --topic orders
   barnabas consumer-groups --delete --group audit`,
-		Args: func(_ *cobra.Command, args []string) error { return f.optionalValues(args) },
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.hasState, f.hasKinds = cmd.Flags().Changed("state"), cmd.Flags().Changed("type")
 			f.plan.changed = cmd.Flags().Changed
@@ -85,20 +85,25 @@ Flags and output are those of kafka-consumer-groups.sh; --lag-seconds is ours.`,
 // anyValue is what --state and --type have without a value.
 const anyValue = "any"
 
-// optionalValues takes the values that Kafka's --state and --type may have behind
-// a blank.
-func (f *groupsFlags) optionalValues(args []string) error {
-	if len(args) == 1 {
-		switch {
-		case f.state == anyValue && f.list:
-			f.state = args[0]
-			return nil
-		case f.kinds == anyValue && f.list:
-			f.kinds = args[0]
-			return nil
-		}
+// joinOptionalValues gives flags that may have a value, such as --state and --type,
+// what stands behind them after a blank, as Kafka's tools take it.
+func joinOptionalValues(root *cobra.Command, args []string) []string {
+	cmd, _, err := root.Find(args)
+	if err != nil {
+		return args // which is told of when the command is carried out
 	}
-	return noArgs(nil, args)
+	var out []string
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if name, ok := strings.CutPrefix(arg, "--"); ok && i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") {
+			if f := cmd.Flags().Lookup(name); f != nil && f.NoOptDefVal == anyValue {
+				i++
+				arg += "=" + args[i]
+			}
+		}
+		out = append(out, arg)
+	}
+	return out
 }
 
 // check refuses what can't be carried out, in Kafka's words.
@@ -131,8 +136,29 @@ func (f *groupsFlags) check() error {
 	case f.reset && !scoped:
 		return usagef("Option [reset-offsets] takes one of these options: [all-groups], [group]")
 	}
-	if f.reset {
+	switch {
+	case f.list:
+		return f.checkList()
+	case f.reset:
 		return f.checkReset()
+	}
+	return nil
+}
+
+// checkList refuses states and types that there are not.
+func (f *groupsFlags) checkList() error {
+	has := func(list []string, s string) bool {
+		return slices.ContainsFunc(list, func(x string) bool { return strings.EqualFold(x, s) })
+	}
+	for _, s := range parts(f.state) {
+		if !has(validStates, s) {
+			return usagef("Invalid state list '%s'. Valid states are: %s", f.state, strings.Join(validStates, ", "))
+		}
+	}
+	for _, k := range parts(f.kinds) {
+		if !has([]string{"Classic", "Consumer"}, k) {
+			return usagef("Invalid types list '%s'. Valid types are: Classic, Consumer", f.kinds)
+		}
 	}
 	return nil
 }
@@ -182,21 +208,7 @@ func parts(list string) []string {
 }
 
 func (t *tool) listGroups(ctx context.Context, cl *kgo.Client, f *groupsFlags) error {
-	has := func(list []string, s string) bool {
-		return slices.ContainsFunc(list, func(x string) bool { return strings.EqualFold(x, s) })
-	}
-	states, kinds := parts(f.state), parts(f.kinds)
-	for _, s := range states {
-		if !has(validStates, s) {
-			return usagef("Invalid state list '%s'. Valid states are: %s", f.state, strings.Join(validStates, ", "))
-		}
-	}
-	for _, k := range kinds {
-		if !has([]string{"Classic", "Consumer"}, k) {
-			return usagef("Invalid types list '%s'. Valid types are: Classic, Consumer", f.kinds)
-		}
-	}
-	listed, err := kadm.NewClient(cl).ListGroupsByType(ctx, kinds, states...)
+	listed, err := kadm.NewClient(cl).ListGroupsByType(ctx, parts(f.kinds), parts(f.state)...)
 	if err != nil {
 		return explain(err)
 	}

@@ -48,7 +48,7 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 func (t *tool) run(args []string) int {
 	root := t.root()
-	root.SetArgs(args)
+	root.SetArgs(joinOptionalValues(root, args))
 	root.SetIn(t.in)
 	root.SetOut(t.out)
 	root.SetErr(t.err)
