@@ -86,8 +86,9 @@ var faults = []fault{
 	// followers fell out before it was deposed is alone in its ISR and leads on.
 	{name: "a firewall rejects by RST", who: controller, lasts: 8 * time.Second, begin: rejected("tcp dport 9092 reject with tcp reset")},
 	// Unlike a RST this ends no connection, so that the broker does not look dead:
-	// it leads on, and nobody reaches it, as in Apache Kafka.
-	{name: "a firewall rejects by ICMP", silent: true, long: true, begin: rejected("tcp dport 9092 reject with icmp port-unreachable")},
+	// it leads on, and nobody reaches it, as in Apache Kafka. Long enough for the
+	// links of the others to time out, by an error that says "refused".
+	{name: "a firewall rejects by ICMP", silent: true, long: true, lasts: 25 * time.Second, begin: rejected("tcp dport 9092 reject with icmp port-unreachable")},
 	{name: "every fifth packet is lost", serves: true, silent: true, begin: onHost(func(_ *machines, h, _ *host) {
 		h.firewall([]string{"numgen random mod 100 < 20 drop"}, []string{"numgen random mod 100 < 20 drop"})
 	})},

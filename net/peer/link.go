@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Link is a connection to another broker that carries nothing: its end tells of
@@ -16,6 +17,12 @@ type Link struct {
 	conn   net.Conn
 	closed atomic.Bool
 }
+
+// keepAlive makes an idle link say something each second. A firewall that begins to
+// reject answers a packet, and none else: until then the link looks whole, and by the
+// time that it does not its broker may be alone in its ISRs. A host that is silent
+// is no news, and given more than a moment.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 15}
 
 // Dialing is how all addresses of a broker answered.
 type Dialing int8
@@ -59,6 +66,9 @@ func (p *Peers) Probe(ctx context.Context, addrs []string) (outcome Dialing, lin
 		outcome = Refused
 	}
 	if len(addrs) > 0 && errs[0] == nil {
+		if c, ok := conns[0].(*net.TCPConn); ok {
+			_ = c.SetKeepAliveConfig(keepAlive) // else it is as it was, and slower to tell
+		}
 		link = &Link{conn: conns[0]}
 	}
 	return outcome, link

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"barnabas/internal/testaddr"
 )
 
@@ -107,5 +109,34 @@ func TestATimeOutOfTheSystemIsNotThePeers(t *testing.T) {
 		if l.Wait() {
 			t.Errorf("%v was taken for an end by the other side", err)
 		}
+	}
+}
+
+// TestALinkKeepsAlive: who rejects an idle link is heard of before long.
+func TestALinkKeepsAlive(t *testing.T) {
+	p := New(Options{DialTimeout: time.Minute, Dial: new(net.Dialer).DialContext})
+	defer p.Close()
+	_, link := p.Probe(t.Context(), []string{listen(t, metadata).Addr().String()})
+	if link == nil {
+		t.Fatal("no link")
+	}
+	defer link.Close()
+	raw, err := link.conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var on, idle int
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		var err1, err2 error
+		on, err1 = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+		idle, err2 = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL)
+		failed = errors.Join(err1, err2)
+	})
+	if err := errors.Join(err, failed); err != nil {
+		t.Fatal(err)
+	}
+	if on == 0 || idle != 1 {
+		t.Errorf("keep-alive %d, each %d s", on, idle)
 	}
 }
