@@ -101,7 +101,8 @@ type Registrar struct {
 	// overdue is when the session may be over, Unix nanoseconds; 0 while there is a
 	// connection.
 	overdue atomic.Int64
-	telling sync.Mutex // guards doubt; held while OnRegistered and OnLost run
+	judged  atomic.Bool // see Judged
+	telling sync.Mutex  // guards doubt; held while OnRegistered and OnLost run
 	doubt   doubting
 
 	// Used by Register and Run only.
@@ -122,6 +123,11 @@ func (r *Registrar) Epoch() (kafka.BrokerEpoch, bool) {
 	e := r.epoch.Load()
 	return kafka.BrokerEpoch(e), e != 0
 }
+
+// Judged tells that nothing counts any more on what the machine may have lost when it
+// crashed: what this broker is in sync with it has copied since. A registration that
+// it makes after another loss of the session is not one of a crash.
+func (r *Registrar) Judged() { r.judged.Store(true) }
 
 // OnEvent takes a watch event of the session; it only wakes Run.
 func (r *Registrar) OnEvent(e session.Event) {
@@ -319,9 +325,11 @@ func (r *Registrar) attempt(ctx context.Context) error {
 	}
 	r.report = report
 	if r.data == nil {
+		marker := r.o.Marker
+		marker.Crashed = marker.Crashed && !r.judged.Load()
 		reg := zkpaths.Registration{
 			Endpoints: r.o.Endpoints, JMXPort: -1, Timestamp: time.Now().UnixMilli(),
-			Rack: r.o.Rack, Marker: &r.o.Marker,
+			Rack: r.o.Rack, Marker: &marker,
 		}
 		r.data = reg.Encode()
 	}

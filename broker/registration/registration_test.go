@@ -221,6 +221,34 @@ func TestRegisterAndKeep(t *testing.T) {
 	})
 }
 
+// TestCrashedUntilJudged: a registration tells of the machine's crash until nothing
+// counts on what was lost. One that is made after that, by the same process, would
+// keep a replica that is whole from being elected.
+func TestCrashedUntilJudged(t *testing.T) {
+	zktest.Both(t, func(t *testing.T, connect string) {
+		n := start(t, connect, 7, []string{t.TempDir()}, func(o *registration.Options) { o.Marker.Crashed = true })
+		if _, err := n.reg.Register(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n.next(t)
+		n.run(t)
+		for i, want := range []bool{true, true, false} {
+			data, _ := n.get(t, "/brokers/ids/7")
+			if reg, err := zkpaths.DecodeRegistration(data); err != nil || reg.Marker.Crashed != want {
+				t.Errorf("registration %d: %s, %v", i, data, err)
+			}
+			if i == 1 {
+				n.reg.Judged()
+			}
+			if err := n.client.Delete(t.Context(), "/brokers/ids/7", -1); err != nil {
+				t.Fatal(err)
+			}
+			n.waitLost(t)
+			n.next(t)
+		}
+	})
+}
+
 func TestRegistersAgainAfterExpiry(t *testing.T) {
 	srv := zktest.DevZK(t, devzk.Options{})
 	n := start(t, srv.Addr(), 1, []string{t.TempDir()}, nil)
