@@ -61,7 +61,8 @@ type Waiter[K comparable] struct {
 	ready   func() bool
 	done    func(Outcome)
 	ended   atomic.Bool
-	mu      sync.Mutex // guards timer, entries, gone
+	asked   atomic.Int64 // wakes since the condition was last known to be false
+	mu      sync.Mutex   // guards timer, entries, gone
 	timer   *time.Timer
 	entries []entry[K]
 	gone    bool
@@ -80,8 +81,8 @@ func New[K comparable]() *Purgatory[K] {
 func (p *Purgatory[K]) Len() int { return int(p.size.Load()) }
 
 // Park registers a waiter under keys and returns it. ready is asked at once and
-// after each Wake of a key, by any goroutine and perhaps by several at a time;
-// it must not block. done is called exactly once, unless Cancel came first,
+// after a Wake of a key, by any goroutine, one at a time; many wakes may be
+// answered by one look. It must not block. done is called exactly once, unless Cancel came first,
 // by the goroutine that found the condition true, or by a timer's after wait.
 // done may run before Park returns. Keys must not repeat.
 func (p *Purgatory[K]) Park(keys []K, wait time.Duration, ready func() bool, done func(Outcome)) *Waiter[K] {
@@ -158,10 +159,36 @@ func (w *Waiter[K]) Cancel() bool {
 	return true
 }
 
+// lull is the time between two looks at a condition that many wakes ask for.
+const lull = time.Millisecond
+
+// check asks the condition, unless somebody is at it, who will ask once more then. A
+// fetch of thousands of partitions looks at all of them when one is woken, and all
+// may be woken one after the other, when a broker dies: the wakes must not wait for
+// as many looks.
 func (w *Waiter[K]) check() {
-	if !w.ended.Load() && w.ready() {
-		w.end(Fulfilled)
+	if !w.ended.Load() && w.asked.Add(1) == 1 {
+		w.ask(1)
 	}
+}
+
+// ask asks the condition for the n wakes until now, and at once again for those that
+// came meanwhile. If there were more by then it is asked later, by a timer, so that
+// the caller goes on with its own work.
+func (w *Waiter[K]) ask(n int64) {
+	for range 2 {
+		switch {
+		case w.ended.Load():
+			return
+		case w.ready():
+			w.end(Fulfilled)
+			return
+		case w.asked.CompareAndSwap(n, 0):
+			return
+		}
+		n = w.asked.Load()
+	}
+	time.AfterFunc(lull, func() { w.ask(w.asked.Load()) })
 }
 
 func (w *Waiter[K]) end(o Outcome) {

@@ -1,6 +1,7 @@
 package purgatory
 
 import (
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -150,4 +151,44 @@ func BenchmarkWakeOfNobody(b *testing.B) {
 	for b.Loop() {
 		p.Wake(1)
 	}
+}
+
+// TestWakesDoNotWait: while somebody asks the condition, others who wake leave that to
+// him; what they changed is looked at, too.
+func TestWakesDoNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New[string]()
+		var looks atomic.Int64
+		var have atomic.Bool
+		slow := make(chan struct{})
+		got := make(chan Outcome, 1)
+		var keys []string
+		for i := range 1000 {
+			keys = append(keys, strconv.Itoa(i))
+		}
+		p.Park(keys, time.Minute, func() bool {
+			now := have.Load()
+			if looks.Add(1) == 2 {
+				<-slow
+			}
+			return now
+		}, func(o Outcome) { got <- o })
+		go p.Wake(keys[0])
+		synctest.Wait() // it looks, and has seen nothing
+		have.Store(true)
+		for _, k := range keys[1:] {
+			p.Wake(k)
+		}
+		if n := looks.Load(); n != 2 {
+			t.Errorf("%d looks while one was under way", n)
+		}
+		close(slow)
+		if o := <-got; o != Fulfilled {
+			t.Errorf("outcome %v, want Fulfilled", o)
+		}
+		if n := looks.Load(); n != 3 {
+			t.Errorf("%d looks, want 3", n)
+		}
+		assertEmpty(t, p)
+	})
 }
