@@ -52,35 +52,47 @@ const leastRest = 96 << 20
 // itself, Go's collector lets garbage become as much as what is in use, which
 // doubles what a flood of requests takes. So what is bounded by itself gets its bound
 // and nothing on top, and the rest of the heap in use two and a half times its size:
-// that is no stricter than without a limit. It is at most nine tenths of the machine or
-// its control group, if that is known, so that the process is not killed for garbage.
+// that is no stricter than without a limit. What is in use (heap) has an eighth more at
+// least, so that the collector finds something. It is at most nine tenths of the machine
+// or its control group, if that is known, so that the process is not killed for garbage.
 // All in bytes.
-func softLimit(machine, bounds, rest int64) int64 {
-	limit := bounds + max(leastRest, 5*rest/2)
+func softLimit(machine, bounds, rest, heap int64) int64 {
+	limit := max(bounds+max(leastRest, 5*rest/2), heap/8*9)
 	if machine > 0 {
 		limit = min(limit, machine/10*9)
 	}
 	return limit
 }
 
-// restWindow is of how many seconds the smallest rest counts.
-const restWindow = 15
+// restCycles is of how many collections the smallest rest counts.
+const restCycles = 3
 
-// rest finds out how much of the heap in use is not bounded by itself. What is in use
-// is known since the last collection, with what was made while that ran, and what is
-// bounded is known of now; so in a flood single differences may be far too large, but
-// hardly all of them for some time.
+// rest finds out how much of the heap in use is not bounded by itself. That is known
+// after a collection, with what was made while it ran, which in a flood is much; so it
+// is learnt from collections while at most half of the bounds is taken.
 type rest struct {
-	last [restWindow]int64
-	n    int
+	known int64
+	last  [restCycles]int64
+	n     int // in last
+	cycle uint64
+	calm  bool // when it was looked last
 }
 
-// of takes the heap in use, and how much is taken of all bounds together.
-func (r *rest) of(heap, taken, bounds int64) int64 {
-	r.last[r.n%restWindow] = max(heap-taken, 0)
-	r.n++
-	// What exceeds the bounds is certainly not in them.
-	return max(slices.Min(r.last[:min(r.n, restWindow)]), heap-bounds)
+// of takes the number of collections, the heap in use after the last one, and how much
+// is taken of all bounds together.
+func (r *rest) of(cycle uint64, heap, taken, bounds int64) int64 {
+	was := r.calm
+	if r.calm = taken <= bounds/2; !r.calm {
+		r.n = 0
+	}
+	if cycle != r.cycle && r.calm && was {
+		r.last[r.n%restCycles] = max(heap-taken, 0)
+		if r.n++; r.n >= restCycles {
+			r.known = slices.Min(r.last[:])
+		}
+	}
+	r.cycle = cycle
+	return r.known
 }
 
 // limitMemory keeps the process's soft limit of memory at softLimit, until ctx ends.
@@ -88,7 +100,7 @@ func (b *Broker) limitMemory(ctx context.Context) error {
 	machine := memoryLimit("/")
 	_, openLimit := b.codecs.Room()
 	bounds := b.server.Memory().Limit + b.server.Work().Limit + groupBytes() + openLimit
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var r rest
@@ -96,7 +108,8 @@ func (b *Broker) limitMemory(ctx context.Context) error {
 		metrics.Read(sample)
 		open, _ := b.codecs.Room()
 		taken := b.server.Memory().Used + b.server.Work().Used + b.api.GroupBytes() + open
-		limit := softLimit(machine, bounds, r.of(int64(sample[0].Value.Uint64()), taken, bounds))
+		heap := int64(sample[0].Value.Uint64())
+		limit := softLimit(machine, bounds, r.of(sample[1].Value.Uint64(), heap, taken, bounds), heap)
 		if limit-set > set/16 || set-limit > set/16 {
 			debug.SetMemoryLimit(limit)
 			set = limit

@@ -60,40 +60,38 @@ func TestMemoryLimit(t *testing.T) {
 
 func TestSoftLimit(t *testing.T) {
 	const mb = 1 << 20
-	for _, c := range []struct{ machine, bounds, rest, want int64 }{
-		{0, 700, 0, 700 + 96},
-		{0, 700, 10, 700 + 96},
-		{0, 700, 400, 700 + 1000}, // much that the broker keeps
-		{1000, 700, 400, 900},     // in a small machine
-		{1000, 100, 10, 196},
+	for _, c := range []struct{ machine, bounds, rest, heap, want int64 }{
+		{0, 700, 0, 0, 700 + 96},
+		{0, 700, 10, 600, 700 + 96},
+		{0, 700, 400, 500, 700 + 1000}, // much that the broker keeps
+		{0, 700, 10, 800, 900},         // and that is not known yet
+		{1000, 700, 400, 500, 900},     // in a small machine
+		{1000, 100, 10, 20, 196},
 	} {
-		if got := softLimit(c.machine*mb, c.bounds*mb, c.rest*mb) / mb; got != c.want {
+		if got := softLimit(c.machine*mb, c.bounds*mb, c.rest*mb, c.heap*mb) / mb; got != c.want {
 			t.Errorf("%+v: %d", c, got)
 		}
 	}
 }
 
-// TestRest: in a flood, what is bounded by itself is not taken for what the broker
-// keeps, though both are not known of the same moment; what it does keep is found.
+// TestRest: what is in the bounds, or was when the collector looked, is not taken for
+// what the broker keeps; that is found after some collections.
 func TestRest(t *testing.T) {
 	var r rest
-	for i, c := range []struct{ heap, taken, want int64 }{
-		{20, 0, 20},
-		{600, 0, 20}, // a flood that was over when it was looked
-		{600, 590, 10},
-		{900, 300, 200}, // more than all bounds
-		{400, 300, 10},
+	for i, c := range []struct {
+		cycle             uint64
+		heap, taken, want int64
+	}{
+		{1, 20, 0, 0},
+		{2, 20, 0, 0}, {3, 30, 10, 0}, {3, 30, 10, 0}, {4, 25, 0, 20}, // known
+		{5, 600, 590, 20}, {6, 900, 600, 20}, {7, 900, 400, 20}, // a flood
+		{7, 900, 0, 20}, {7, 900, 0, 20}, // over, and nothing was collected since
+		{8, 500, 100, 20}, {9, 450, 10, 20}, {10, 480, 0, 400},
+		{11, 30, 0, 30},
 	} {
-		if got := r.of(c.heap, c.taken, 700); got != c.want {
+		if got := r.of(c.cycle, c.heap, c.taken, 700); got != c.want {
 			t.Errorf("%d: %d, want %d", i, got, c.want)
 		}
-	}
-	got := int64(0)
-	for range restWindow {
-		got = r.of(500, 100, 700)
-	}
-	if got != 400 {
-		t.Errorf("what is kept for long: %d", got)
 	}
 	for machine, want := range map[int64]int{0: batch.MaxOpen, 8 << 30: batch.MaxOpen, 512 << 20: 64 << 20, 32 << 20: 16 << 20} {
 		if got := maxOpenBatch(machine); got != want {

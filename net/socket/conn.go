@@ -31,6 +31,7 @@ type Conn struct {
 	since    time.Time    // when it was accepted
 	leaving  bool         // is being closed to make room; guarded by Server.mu
 	peer     frame.Peer
+	exempt   bool // of a listener for brokers alone: it waits for no lease
 
 	// Of the reader's goroutine.
 	reader   *frame.Reader
@@ -70,9 +71,10 @@ func (i *item) ready() bool {
 	return i.reply.kind != replyParked || i.reply.pending.state != waiting
 }
 
+// newConn is called with Server.mu held.
 func newConn(s *Server, l *listener, id uint64, nc net.Conn, ip string) *Conn {
 	c := &Conn{
-		srv: s, id: id, listener: l, conn: nc, ip: ip,
+		srv: s, id: id, listener: l, conn: nc, ip: ip, exempt: l.protectedLocked(),
 		reader: frame.NewReader(nc, s.pool, s.opt.MaxRequestBytes),
 		writer: frame.NewWriter(nc, s.pool, s.opt.WriteTimeout),
 	}

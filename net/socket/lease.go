@@ -12,15 +12,19 @@ const leaseFree = 64 << 10
 // ended. A connection that keeps its lease for long while others wait for it is
 // closed (see frame.Budget).
 //
-// Other brokers do not wait: there are few of them, and what clients wait for may
-// depend on them.
+// Other brokers do not wait on a listener of their own: there are few of them, and what
+// clients wait for may depend on them. On one that clients share, where anybody may
+// say that he is a broker, they wait for memory that no client has who waits for them.
 //
 // Who has a lease waits for no other; it ends in Charge or is released.
 func (r *Request) Lease(n int64) (*frame.Lease, error) {
-	if n <= leaseFree || r.Conn.listener.opt.Protected {
-		return nil, nil
-	}
 	c := r.Conn
+	switch {
+	case n <= leaseFree || c.exempt:
+		return nil, nil
+	case r.Stamped:
+		return c.srv.held.Lease(n, c.peer)
+	}
 	return c.srv.work.Lease(n, c.peer)
 }
 
@@ -28,7 +32,7 @@ func (r *Request) Lease(n int64) (*frame.Lease, error) {
 // waiting. It reports whether it was done.
 func (r *Request) Extend(lease *frame.Lease, n int64) (*frame.Lease, bool) {
 	switch {
-	case r.Conn.listener.opt.Protected:
+	case r.Conn.exempt:
 		return lease, true
 	case lease != nil:
 		return lease, lease.Try(n)
@@ -43,7 +47,7 @@ func (r *Request) Extend(lease *frame.Lease, n int64) (*frame.Lease, bool) {
 // and who has some of it waits for nothing but the client. The error is that the
 // connection ended, or is ended since its client goes while others wait.
 func (r *Request) Hold(n int64) (*frame.Lease, error) {
-	if r.Conn.listener.opt.Protected {
+	if r.Conn.exempt {
 		return nil, nil
 	}
 	return r.Conn.srv.held.Lease(n, r.Conn.peer)
@@ -58,7 +62,7 @@ func (r *Request) Charge(o *Out, lease *frame.Lease) {
 		lease.Release()
 		return
 	}
-	if c := r.Conn; lease == nil && !c.listener.opt.Protected {
+	if c := r.Conn; lease == nil && !c.exempt {
 		lease = c.srv.work.NewLease(c.peer)
 	}
 	lease.Resize(n)
@@ -82,7 +86,7 @@ func (o *Out) mayCopy(n int) bool {
 	switch {
 	case n <= leaseFree || n <= o.copied:
 		return true
-	case o.conn.listener.opt.Protected:
+	case o.conn.exempt:
 		return true
 	}
 	// As Room makes it, and in few steps.

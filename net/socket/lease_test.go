@@ -2,6 +2,8 @@ package socket
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"net"
 	"strings"
 	"sync"
@@ -9,6 +11,7 @@ import (
 
 	"barnabas/internal/vfs"
 	"barnabas/net/frame"
+	"barnabas/protocol"
 )
 
 // TestLargeRepliesAreBounded: clients that take nothing of their large replies make
@@ -88,6 +91,46 @@ func TestBrokersWaitForNoLease(t *testing.T) {
 	send(t, client, request(metadataKey, 1, 1, ""))
 	waitFor(t, "the client to wait", func() bool { return s.Work().Waiting == 1 })
 	ask(t, dialTo(t, s, "INTERNAL"), 2)
+	l.Release()
+	receive(t, client, 1)
+}
+
+// TestTheOnlyListenerIsLeased: a listener for brokers that clients have to use too
+// keeps to the bound; who says that he is a broker does not wait for what clients have.
+func TestTheOnlyListenerIsLeased(t *testing.T) {
+	const limit = 1 << 20
+	o := Options{MaxWorkBytes: limit, Listeners: []ListenerOptions{{Name: "PLAINTEXT", Addr: "127.0.0.1:0", Protected: true}},
+		Stamp: func() protocol.Stamp { return protocol.Stamp{} }}
+	s := start(t, o, func(_ context.Context, r *Request) Reply {
+		lease, err := r.Lease(limit / 8)
+		if err != nil {
+			return CloseConn(err)
+		}
+		defer lease.Release()
+		if (lease == nil) || r.Stamped != (r.CorrelationID == 2) {
+			return CloseConn(errors.New("not leased"))
+		}
+		return text(r, "")
+	})
+	for {
+		l := s.work.TryLease(limit/16, frame.Peer{})
+		if l == nil {
+			break
+		}
+		defer l.Release()
+	}
+	l, err := s.work.Lease(limit/2, frame.Peer{Evict: func(error) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := dial(t, s)
+	send(t, client, request(metadataKey, 1, 1, ""))
+	waitFor(t, "the client to wait", func() bool { return s.work.Status().Waiting == 1 })
+	broker := dial(t, s)
+	b := protocol.AppendRequestHeader(nil, metadataKey, 12, 2, "broker", &protocol.Stamp{})
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	send(t, broker, b)
+	receive(t, broker, 2)
 	l.Release()
 	receive(t, client, 1)
 }
