@@ -77,28 +77,32 @@ func (r *LogEndsRequest) AppendTo(b []byte) []byte {
 // ReadFrom decodes a request and keeps nothing of b; the error wraps
 // ErrMalformed.
 func (r *LogEndsRequest) ReadFrom(b []byte) error {
-	n, b, ok := countOf(b, logEndsAsk)
-	if !ok {
-		return fmt.Errorf("%w: log ends", ErrMalformed)
-	}
-	r.Partitions = make([]LogEndsRequestPartition, n)
-	for i := range r.Partitions {
-		p := &r.Partitions[i]
+	var ok bool
+	r.Partitions, ok = arrayOf(b, logEndsAsk, func(p *LogEndsRequestPartition, b []byte) {
 		copy(p.TopicID[:], b)
 		p.Partition = int32(binary.BigEndian.Uint32(b[16:]))
 		p.LeaderEpoch = int32(binary.BigEndian.Uint32(b[20:]))
-		b = b[logEndsAsk:]
+	})
+	if !ok {
+		return fmt.Errorf("%w: log ends", ErrMalformed)
 	}
 	return nil
 }
 
-// countOf reads the number of elements of a size; the rest must be just those.
-func countOf(b []byte, size int) (n int, rest []byte, ok bool) {
+// arrayOf reads an array of elements of a size; there must be nothing after it.
+func arrayOf[T any](b []byte, size int, read func(into *T, b []byte)) ([]T, bool) {
 	if len(b) < 4 {
-		return 0, nil, false
+		return nil, false
 	}
-	n, b = int(int32(binary.BigEndian.Uint32(b))), b[4:]
-	return n, b, n >= 0 && n <= maxElements && len(b) == n*size
+	n, b := int(int32(binary.BigEndian.Uint32(b))), b[4:]
+	if n < 0 || n > maxElements || len(b) != n*size {
+		return nil, false
+	}
+	all := make([]T, n)
+	for i := range all {
+		read(&all[i], b[i*size:])
+	}
+	return all, true
 }
 
 func (*LogEndsResponse) Key() int16                { return KeyLogEnds }
@@ -123,18 +127,15 @@ func (r *LogEndsResponse) AppendTo(b []byte) []byte {
 
 // ReadFrom decodes an answer; the error wraps ErrAnswer.
 func (r *LogEndsResponse) ReadFrom(b []byte) error {
-	n, b, ok := countOf(b, logEndsAnswer)
-	if !ok {
-		return fmt.Errorf("%w: log ends", ErrAnswer)
-	}
-	r.Partitions = make([]LogEndsResponsePartition, n)
-	for i := range r.Partitions {
-		p := &r.Partitions[i]
+	var ok bool
+	r.Partitions, ok = arrayOf(b, logEndsAnswer, func(p *LogEndsResponsePartition, b []byte) {
 		p.ErrorCode = int16(binary.BigEndian.Uint16(b))
 		p.LastEpoch = int32(binary.BigEndian.Uint32(b[2:]))
 		p.End = int64(binary.BigEndian.Uint64(b[6:]))
 		p.Committed = int64(binary.BigEndian.Uint64(b[14:]))
-		b = b[logEndsAnswer:]
+	})
+	if !ok {
+		return fmt.Errorf("%w: log ends", ErrAnswer)
 	}
 	return nil
 }

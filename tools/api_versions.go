@@ -31,17 +31,11 @@ Flags and output are those of kafka-broker-api-versions.sh of Kafka 3.9.`,
 }
 
 func (t *tool) apiVersions(ctx context.Context, f *clientFlags) error {
-	props, err := f.load()
+	ctx, cl, done, err := t.dial(ctx, f)
 	if err != nil {
 		return err
 	}
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	cl, err := t.connect(ctx, f, props)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	defer done()
 	brokers, err := kadm.NewClient(cl).ListBrokers(ctx)
 	if err != nil {
 		return explain(err)

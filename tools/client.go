@@ -58,6 +58,21 @@ func (f *clientFlags) load() (map[string]string, error) {
 	return props, nil
 }
 
+// dial is how most commands begin: a client with the properties of the flags, and a
+// context that an interrupt ends. done ends both.
+func (t *tool) dial(ctx context.Context, f *clientFlags, more ...kgo.Opt) (_ context.Context, cl *kgo.Client, done func(), err error) {
+	props, err := f.load()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	ctx, stop := interruptible(ctx)
+	if cl, err = t.connect(ctx, f, props, more...); err != nil {
+		stop()
+		return nil, nil, nil, err
+	}
+	return ctx, cl, func() { cl.Close(); stop() }, nil
+}
+
 // connect makes a client and makes sure that a broker answers, so that a wrong
 // address is told of in seconds and not after a client's patience.
 func (t *tool) connect(ctx context.Context, f *clientFlags, props map[string]string, more ...kgo.Opt) (*kgo.Client, error) {

@@ -54,17 +54,11 @@ may, and 1 if not; then the partitions that forbid it are named.`,
 }
 
 func (t *tool) cluster(cmd *cobra.Command, f *clusterFlags, idOnly bool) error {
-	ctx, stop := interruptible(cmd.Context())
-	defer stop()
-	props, err := f.load()
+	ctx, cl, done, err := t.dial(cmd.Context(), &f.clientFlags)
 	if err != nil {
 		return err
 	}
-	cl, err := t.connect(ctx, &f.clientFlags, props)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	defer done()
 	if idOnly {
 		m, err := kadm.NewClient(cl).BrokerMetadata(ctx)
 		if err != nil {

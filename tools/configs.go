@@ -98,17 +98,11 @@ func (t *tool) configs(cmd *cobra.Command, f *configsFlags) error {
 			return err
 		}
 	}
-	props, err := f.load()
+	ctx, cl, done, err := t.dial(cmd.Context(), &f.clientFlags)
 	if err != nil {
 		return err
 	}
-	ctx, stop := interruptible(cmd.Context())
-	defer stop()
-	cl, err := t.connect(ctx, &f.clientFlags, props)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	defer done()
 	if f.alter {
 		return t.alterConfigs(ctx, cl, e, changes)
 	}

@@ -55,17 +55,11 @@ func (t *tool) deleteRecords(ctx context.Context, f *deleteRecordsFlags) error {
 	if err != nil {
 		return err
 	}
-	props, err := f.load()
+	ctx, cl, done, err := t.dial(ctx, &f.clientFlags)
 	if err != nil {
 		return err
 	}
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	cl, err := t.connect(ctx, &f.clientFlags, props)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	defer done()
 	fmt.Fprintln(t.out, "Executing records delete operation")
 	results := deleteOffsets(ctx, cl, offsets)
 	if ctx.Err() != nil {

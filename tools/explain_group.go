@@ -42,17 +42,11 @@ became the group's coordinator.`,
 }
 
 func (t *tool) explainGroup(ctx context.Context, f *clientFlags, group string) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	props, err := f.load()
+	ctx, cl, done, err := t.dial(ctx, f)
 	if err != nil {
 		return err
 	}
-	cl, err := t.connect(ctx, f, props)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	defer done()
 	described, err := kadm.NewClient(cl).DescribeGroups(ctx, group)
 	if err != nil {
 		return explain(err)

@@ -64,17 +64,11 @@ func (t *tool) getOffsets(ctx context.Context, f *offsetsFlags) error {
 	if f.bootstrap == "" {
 		f.bootstrap = f.brokerList
 	}
-	props, err := f.load()
+	ctx, cl, done, err := t.dial(ctx, &f.clientFlags)
 	if err != nil {
 		return err
 	}
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	cl, err := t.connect(ctx, &f.clientFlags, props)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	defer done()
 	topics, err := kadm.NewClient(cl).ListTopicsWithInternal(ctx)
 	if err != nil {
 		return explain(err)

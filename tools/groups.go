@@ -167,17 +167,11 @@ func (t *tool) consumerGroups(ctx context.Context, f *groupsFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	props, err := f.load()
+	ctx, cl, done, err := t.dial(ctx, &f.clientFlags, kgo.RetryTimeout(time.Duration(max(f.timeoutMs, 1))*time.Millisecond))
 	if err != nil {
 		return err
 	}
-	cl, err := t.connect(ctx, &f.clientFlags, props, kgo.RetryTimeout(time.Duration(max(f.timeoutMs, 1))*time.Millisecond))
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	defer done()
 	switch {
 	case f.list:
 		return t.listGroups(ctx, cl, f)

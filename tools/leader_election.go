@@ -77,17 +77,11 @@ func (t *tool) leaderElection(ctx context.Context, f *leaderElectionFlags, hasPa
 	if err != nil {
 		return err
 	}
-	props, err := f.load()
+	ctx, cl, done, err := t.dial(ctx, &f.clientFlags)
 	if err != nil {
 		return err
 	}
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	cl, err := t.connect(ctx, &f.clientFlags, props)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	defer done()
 	kind := slices.Index(electionTypes, f.kind)
 	if f.dryRun {
 		return t.dryElection(ctx, cl, kind, tps)

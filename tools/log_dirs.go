@@ -47,17 +47,11 @@ func (t *tool) logDirs(ctx context.Context, f *logDirsFlags) error {
 	if !f.describe {
 		return usagef("Missing required argument %q", "[describe]")
 	}
-	props, err := f.load()
+	ctx, cl, done, err := t.dial(ctx, &f.clientFlags)
 	if err != nil {
 		return err
 	}
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	cl, err := t.connect(ctx, &f.clientFlags, props)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	defer done()
 	brokers, err := f.brokers(ctx, cl)
 	if err != nil {
 		return err

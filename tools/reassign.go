@@ -127,17 +127,11 @@ func (t *tool) reassign(cmd *cobra.Command, f *reassignFlags) error {
 			return err
 		}
 	}
-	props, err := f.load()
+	ctx, cl, done, err := t.dial(cmd.Context(), &f.clientFlags)
 	if err != nil {
 		return err
 	}
-	ctx, stop := interruptible(cmd.Context())
-	defer stop()
-	cl, err := t.connect(ctx, &f.clientFlags, props)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	defer done()
 	r := &reassigner{t: t, f: f, cl: cl, admin: kadm.NewClient(cl)}
 	switch action {
 	case "generate":

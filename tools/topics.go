@@ -93,17 +93,11 @@ func (t *tool) topics(cmd *cobra.Command, f *topicsFlags) error {
 	case (f.create || f.alter) && (f.partitions < 0 || f.partitions > math.MaxInt32 || cmd.Flags().Changed("partitions") && f.partitions == 0):
 		return usagef("The partitions must be greater than 0")
 	}
-	ctx, stop := interruptible(cmd.Context())
-	defer stop()
-	props, err := f.load()
+	ctx, cl, done, err := t.dial(cmd.Context(), &f.clientFlags)
 	if err != nil {
 		return err
 	}
-	cl, err := t.connect(ctx, &f.clientFlags, props)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	defer done()
 	if f.create {
 		err = t.createTopic(ctx, cl, f)
 	} else {
