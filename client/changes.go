@@ -12,8 +12,9 @@ import (
 // changeLog is where a Cluster is in /metadata_changes. It begins at the end: what
 // was before is what a client's first metadata request answers.
 type changeLog struct {
-	id   int64 // czxid of the parent; 0: none was found yet
-	next int64 // number of the first entry that was not read
+	id     int64 // czxid of the parent; 0: none was found yet
+	next   int64 // number of the first entry that was not read
+	absent bool  // it was looked for in vain
 }
 
 // window bounds the entries that are asked for at once.
@@ -26,12 +27,13 @@ func (c *Cluster) readLog(ctx context.Context) error {
 	// it, this is Apache Kafka's cluster, or one to be.
 	st, ok, err := c.zk.ExistsW(ctx, zkpaths.MetadataChanges)
 	if err != nil || !ok {
+		c.log.absent = c.log.absent || err == nil
 		return err
 	}
 	if st.Czxid != c.log.id {
-		begun := c.log.id != 0
+		begun := c.log.id != 0 || c.log.absent
 		c.log = changeLog{id: st.Czxid, next: endOf(st)}
-		if begun { // emptied and made anew: who knows what it said
+		if begun { // made since, perhaps anew: who knows what it said
 			c.refreshAll()
 		}
 	}

@@ -133,10 +133,13 @@ func plain(host string) zkpaths.Endpoint {
 // leads writes the entry that broker leads partition 0 of a topic.
 func (w writer) leads(topic string, broker kafka.BrokerID, epoch kafka.LeaderEpoch) {
 	w.t.Helper()
-	e := cluster.Entry{Version: cluster.EntryVersion, Token: cluster.Token{Session: 1}, States: []cluster.EntryStates{{
+	w.entry(entryOf(topic, broker, epoch).Encode())
+}
+
+func entryOf(topic string, broker kafka.BrokerID, epoch kafka.LeaderEpoch) *cluster.Entry {
+	return &cluster.Entry{Version: cluster.EntryVersion, Token: cluster.Token{Session: 1}, States: []cluster.EntryStates{{
 		Topic: topic, ID: cluster.TopicIDText{1}, Partitions: []cluster.EntryState{{Leader: broker, LeaderEpoch: epoch, ISR: []kafka.BrokerID{1}}},
 	}}}
-	w.entry(e.Encode())
 }
 
 func (w writer) entry(data []byte) {
@@ -265,6 +268,24 @@ func TestFollowsLeaders(t *testing.T) {
 		if last != 93 {
 			t.Errorf("OnLeader heard last of epoch %d", last)
 		}
+	})
+}
+
+// TestLogThatComesLate: a log that was absent when the client began may have told of
+// leaders by the time it is found.
+func TestLogThatComesLate(t *testing.T) {
+	zktest.Both(t, func(t *testing.T, connect string) {
+		w := newWriter(t, connect)
+		w.broker(1, plain("h1"))
+		c := open(t, Options{ZooKeeper: connect})
+		p := newPretended()
+		c.add(p, c.Addrs())
+		p.set(0, 1)
+		if _, err := w.Multi(t.Context(), session.CreateOp(zkpaths.MetadataChanges, nil, session.Persistent),
+			session.CreateOp(zkpaths.MetadataChangePath(0), entryOf("used", 2, 1).Encode(), session.Persistent)); err != nil {
+			t.Fatal(err)
+		}
+		p.await(t, "the leader is known", func() bool { return p.epoch == 1 })
 	})
 }
 
