@@ -397,7 +397,9 @@ func TestThrottleHoldsTheRate(t *testing.T) {
 	took := time.Since(began)
 	least := time.Duration(2*kilobytes*1000/rate) * time.Second
 	t.Logf("%v for %d kB at %d bytes a second; slowest produce %v", took, 2*kilobytes, rate, slowest)
-	if took < least*6/10 {
+	// Each leader's throttle gives a second's worth at once, and the follower's, which
+	// holds them back together until then, may let both through again after half of it.
+	if took < least*4/10 {
 		t.Errorf("a move of %d kB with %d bytes a second took %v", 2*kilobytes, rate, took)
 	}
 	m.throttle(0)
