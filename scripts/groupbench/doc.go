@@ -1,6 +1,7 @@
 // Command groupbench runs what consumer groups ask of a broker on two brokers in
-// turns, and prints medians and their ratios as a table in Markdown: offset
-// commits, rebalances, joins, the reload of offsets after a crash, and compaction.
+// turns, and prints medians, their ratios and those of single rounds as a table in
+// Markdown: offset commits, rebalances, joins, the reload of offsets after a crash,
+// and compaction.
 //
 // It knows the two by their addresses only. For the reload and the compaction it
 // must also know their processes: a file that has the process id, and a command

@@ -118,10 +118,12 @@ func run(args []string, out, log io.Writer) error {
 			}
 		}
 	}
+	began := time.Now()
 	found, err := b.all(sides, chosen, *rounds)
 	if err != nil {
 		return err
 	}
+	fmt.Fprintf(log, "%d rounds took %v\n", *rounds, time.Since(began).Round(time.Second))
 	return table(out, sides, found)
 }
 
@@ -193,10 +195,11 @@ func (b *bench) prepare(s *side) error {
 	return err
 }
 
-// table prints medians and ratios; above 1 is in favour of the second side.
+// table prints medians and their ratios, and the smallest and the largest ratio of
+// one round; above 1 is in favour of the second side.
 func table(out io.Writer, sides []*side, found [2][]figure) error {
 	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.Debug)
-	fmt.Fprintf(w, "| workload\t figure\t %s\t %s\t ratio\t\n|---\t---\t---:\t---:\t---:\t\n", sides[0].name, sides[1].name)
+	fmt.Fprintf(w, "| workload\t figure\t %s\t %s\t ratio\t of single rounds\t\n|---\t---\t---:\t---:\t---:\t---:\t\n", sides[0].name, sides[1].name)
 	var seen []figure
 	for _, f := range found[0] {
 		same := func(o figure) bool { return o.workload == f.workload && o.unit == f.unit }
@@ -204,21 +207,26 @@ func table(out io.Writer, sides []*side, found [2][]figure) error {
 			continue
 		}
 		seen = append(seen, f)
-		var m [2]float64
-		for i := range m {
-			var values []float64
+		var values [2][]float64 // in the order of the rounds
+		for i := range values {
 			for _, o := range found[i] {
 				if same(o) {
-					values = append(values, o.value)
+					values[i] = append(values[i], o.value)
 				}
 			}
-			m[i] = quantile(values, 0.5)
 		}
-		ratio := m[0] / m[1]
-		if f.better == more {
-			ratio = 1 / ratio
+		ratio := func(a, b float64) float64 {
+			if f.better == more {
+				return b / a
+			}
+			return a / b
 		}
-		fmt.Fprintf(w, "| %s\t %s\t %.2f\t %.2f\t %.2fx\t\n", f.workload, f.unit, m[0], m[1], ratio)
+		var each []float64
+		for i := range min(len(values[0]), len(values[1])) {
+			each = append(each, ratio(values[0][i], values[1][i]))
+		}
+		a, b := quantile(values[0], 0.5), quantile(values[1], 0.5)
+		fmt.Fprintf(w, "| %s\t %s\t %.2f\t %.2f\t %.2fx\t %.2f to %.2f\t\n", f.workload, f.unit, a, b, ratio(a, b), quantile(each, 0), quantile(each, 1))
 	}
 	return w.Flush()
 }

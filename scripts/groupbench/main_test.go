@@ -115,11 +115,11 @@ func TestJavaHash(t *testing.T) {
 func TestTable(t *testing.T) {
 	var out bytes.Buffer
 	a := []figure{{"w", "x/s", 1, more}, {"w", "x/s", 2, more}, {"w", "x/s", 9, more}, {"w", "ms", 6, less}}
-	b := []figure{{"w", "x/s", 5, more}, {"w", "ms", 2, less}}
+	b := []figure{{"w", "x/s", 5, more}, {"w", "x/s", 8, more}, {"w", "x/s", 3, more}, {"w", "ms", 2, less}}
 	if err := table(&out, []*side{{name: "A"}, {name: "B"}}, [2][]figure{a, b}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| 2.00 | 5.00 | 2.50x |", "| 6.00 | 2.00 | 3.00x |"} {
+	for _, want := range []string{"| 2.00 | 5.00 | 2.50x | 0.33 to 5.00 |", "| 6.00 | 2.00 | 3.00x | 3.00 to 3.00 |"} {
 		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
