@@ -293,7 +293,7 @@ func (e *Edit) applyTopic(t *EntryTopic, czxid int64) {
 	case t.Change == Created && old == nil && e.tombs[t.Name] >= czxid:
 		return
 	}
-	if t.Change == Created && old != nil && old.Zxid < czxid && old.ID != id {
+	if t.Change == Created && old != nil && old.Zxid < czxid && old.ID != id && !old.ID.IsZero() { // else it is given one
 		e.dropTopic(t.Name)
 		old = nil
 	}

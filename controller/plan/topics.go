@@ -113,7 +113,8 @@ func (c Controller) Adopt(im *cluster.Image, f FoundTopic, repair bool) []Step {
 	id := f.Assignment.ID
 	var st Step
 	e := cluster.EntryTopic{Name: f.Name, Change: cluster.Changed}
-	if t == nil || t.ID != id && !t.ID.IsZero() && !id.IsZero() {
+	// One without an id was never told of: a load has found it, and others may not have.
+	if t == nil || t.ID.IsZero() || t.ID != id && !id.IsZero() {
 		e.Change, t = cluster.Created, &cluster.Topic{Name: f.Name, ConfigVersion: -1, Version: -1}
 	}
 	if id.IsZero() {

@@ -2,7 +2,9 @@ package testcluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -20,10 +22,13 @@ import (
 // describe is what an image says of topics, as text: equal images have equal texts.
 // Who is alive is left out: a load reads it from the registrations, which the log
 // tells of a little later.
-func describe(im *cluster.Image) string {
+func describe(im *cluster.Image, without map[string]bool) string {
 	var b strings.Builder
 	topics := slices.SortedFunc(im.Topics(), func(x, y *cluster.Topic) int { return strings.Compare(x.Name, y.Name) })
 	for _, t := range topics {
+		if without[t.Name] {
+			continue
+		}
 		fmt.Fprintf(&b, "topic %s %s %v\n", t.Name, t.ID, t.Config)
 		for n, p := range t.Partitions {
 			if p != nil {
@@ -43,13 +48,23 @@ type imageAt struct{ log, next int64 }
 func (c *Cluster) compareImages(ctx context.Context) {
 	type seen struct{ who, text string }
 	known := map[imageAt]seen{}
+	var edited map[string]bool
+	last := make([]*cluster.Image, len(c.nodes)) // are compared already
 	for pause(ctx, 50*time.Millisecond) {
-		for _, n := range c.nodes {
+		c.mu.Lock()
+		if len(c.edited) != len(edited) {
+			edited = maps.Clone(c.edited)
+			clear(known)
+			clear(last)
+		}
+		c.mu.Unlock()
+		for i, n := range c.nodes {
 			im := n.Image()
-			if im == nil || im.Log == 0 {
+			if im == nil || im.Log == 0 || im == last[i] {
 				continue
 			}
-			at, text := imageAt{im.Log, im.Next}, describe(im)
+			last[i] = im
+			at, text := imageAt{im.Log, im.Next}, describe(im, edited)
 			if old, ok := known[at]; !ok {
 				known[at] = seen{n.name(), text}
 			} else if old.text != text {
@@ -100,7 +115,7 @@ func (c *Cluster) checkReads(ctx context.Context, topics []Topic) {
 	k := c.newClient("checker", 1)
 	defer k.close()
 	for _, t := range topics {
-		for partition := range t.Partitions {
+		for partition := range c.size(t) {
 			tp := kafka.TopicPartition{Topic: t.Name, Partition: partition}
 			got, err := k.readAll(ctx, tp)
 			if err != nil {
@@ -183,13 +198,25 @@ func (h *History) checkOrder(tp kafka.TopicPartition, got []fetched) {
 	}
 }
 
-// logOf is the content of a partition's segments on a broker's disk.
+// logOf is the content of a partition's segments on a broker's disks.
 func (n *Node) logOf(tp kafka.TopicPartition) ([]byte, error) {
-	dir := path.Join(dataDir, tp.String())
-	fs := n.disk.fs()
-	names, err := fs.List(dir)
-	if err != nil {
-		return nil, err
+	files := n.disk.whole()
+	var dir string
+	var names []string
+	for _, d := range n.disk.dirs {
+		there, err := files.List(path.Join(d, tp.String()))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, err
+		case dir != "":
+			return nil, fmt.Errorf("it is in %s and in %s", dir, d)
+		default:
+			dir, names = path.Join(d, tp.String()), there
+		}
+	}
+	if dir == "" {
+		return nil, fs.ErrNotExist
 	}
 	var segments []string
 	for _, name := range names {
@@ -200,7 +227,7 @@ func (n *Node) logOf(tp kafka.TopicPartition) ([]byte, error) {
 	sort.Strings(segments)
 	var all []byte
 	for _, name := range segments {
-		b, err := vfs.ReadFile(fs, path.Join(dir, name), 1<<30)
+		b, err := vfs.ReadFile(files, path.Join(dir, name), 1<<30)
 		if err != nil {
 			return nil, err
 		}
@@ -213,7 +240,7 @@ func (n *Node) logOf(tp kafka.TopicPartition) ([]byte, error) {
 // same, byte for byte.
 func (c *Cluster) checkLogs(topics []Topic, replicas map[kafka.TopicPartition][]kafka.BrokerID) {
 	for _, t := range topics {
-		for partition := range t.Partitions {
+		for partition := range c.size(t) {
 			tp := kafka.TopicPartition{Topic: t.Name, Partition: partition}
 			var first []byte
 			for i, id := range replicas[tp] {

@@ -69,6 +69,9 @@ func (k *client) drop(addr string) {
 	}
 }
 
+// errNotSent: nobody has heard of the request.
+var errNotSent = errors.New("not sent")
+
 // request asks the broker at addr. After an error nobody knows whether the
 // request was served.
 func (k *client) request(ctx context.Context, addr string, req kmsg.Request) (kmsg.Response, error) {
@@ -88,7 +91,7 @@ func (k *client) requests(ctx context.Context, addr string, reqs []kmsg.Request)
 		nc, err = k.c.clients.Dial(dialing, "tcp", addr)
 		cancel()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", errNotSent, err)
 		}
 		k.conns[addr] = nc
 	}
@@ -98,7 +101,8 @@ func (k *client) requests(ctx context.Context, addr string, reqs []kmsg.Request)
 		var out []byte
 		for _, req := range reqs {
 			k.next++
-			out = k.formatter.AppendRequest(out, req, k.next)
+			// AppendRequest writes the length of all that it is given to its front.
+			out = append(out, k.formatter.AppendRequest(nil, req, k.next)...)
 		}
 		_, err = nc.Write(out)
 	}

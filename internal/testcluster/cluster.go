@@ -25,6 +25,8 @@ const (
 // Options of a Cluster.
 type Options struct {
 	Brokers int
+	// Dirs is how many log directories each broker has; 0 is one.
+	Dirs int
 	// Configs are of all brokers, by Kafka's names.
 	Configs map[string]string
 	Rand    *rand.Rand
@@ -41,11 +43,39 @@ type Cluster struct {
 	clients *memnet.Process
 	nodes   []*Node
 	running sync.WaitGroup // everything of brokers, dead ones too
+
+	mu sync.Mutex // guards following
+	// edited are topics that hands have changed in ZooKeeper: until the controller
+	// has looked, who has read the znodes knows more than others.
+	edited map[string]bool
+	// sizes are the partitions that topics have by now, where they were given more.
+	sizes map[string]int32
+}
+
+// size is how many partitions a topic has.
+func (c *Cluster) size(t Topic) int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(t.Partitions, c.sizes[t.Name])
+}
+
+// grown notes that a topic has more partitions.
+func (c *Cluster) grown(topic string, partitions int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sizes[topic] = max(c.sizes[topic], partitions)
+}
+
+// edits notes that a hand is about to change a topic in ZooKeeper.
+func (c *Cluster) edits(topic string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.edited[topic] = true
 }
 
 // New starts a ZooKeeper. Nothing else runs yet.
 func New(o Options) (*Cluster, error) {
-	c := &Cluster{o: o, history: o.History, net: memnet.New(o.Rand)}
+	c := &Cluster{o: o, history: o.History, net: memnet.New(o.Rand), edited: map[string]bool{}, sizes: map[string]int32{}}
 	c.zkHost = c.net.Host(zkIP)
 	c.clients = c.net.Host(clientIP).Process()
 	l, err := c.zkHost.Process().Listen("tcp", zkIP+":2181")

@@ -28,9 +28,9 @@ func (r Consumer) run(ctx context.Context, c *Cluster) {
 	k := c.newClient(r.Name, r.Seed)
 	k.rack = r.Rack
 	defer k.close()
-	next := make([]int64, r.Topic.Partitions)
+	next := map[int32]int64{}
 	for last := ""; ctx.Err() == nil; {
-		partition := k.rng.Int32N(r.Topic.Partitions)
+		partition := k.rng.Int32N(c.size(r.Topic))
 		tp := kafka.TopicPartition{Topic: r.Topic.Name, Partition: partition}
 		got, _, err := k.fetch(ctx, tp, next[partition], 300*time.Millisecond)
 		for _, g := range got {

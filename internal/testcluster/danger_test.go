@@ -2,11 +2,14 @@ package testcluster
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"barnabas/internal/kafka"
+	"barnabas/zkpaths/session"
 )
 
 // danger plays a script on three brokers, with two producers and a consumer of a
@@ -106,6 +109,39 @@ func TestDiskFailsAtStart(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestEditedBeforeAStart: a hand names another leader in a state, in the old epoch,
+// while no controller lives to see it. All find it by a load, and nobody leads in the
+// epoch of old (docs/decisions/reigns.md).
+func TestEditedBeforeAStart(t *testing.T) {
+	for range 3 { // who leads what is up to chance
+		danger(t, 3, func(ctx context.Context, c *Cluster) { editedBeforeAStart(ctx, t, c) })
+	}
+}
+
+func editedBeforeAStart(ctx context.Context, t *testing.T, c *Cluster) {
+	c.control(ctx, 2)
+	for _, n := range c.nodes {
+		n.Kill()
+	}
+	one := func(others []kafka.BrokerID) kafka.BrokerID { return others[max(0, slices.Index(others, 1))] }
+	err := c.zkCli(ctx, func(ctx context.Context, zk *session.Client) (err error) {
+		for p := range int32(3) {
+			_, e := editState(ctx, zk, kafka.TopicPartition{Topic: "safe", Partition: p}, true, false, one)
+			err = errors.Join(err, e)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	c.edits("safe")
+	for _, id := range []int{1, 2, 0} { // it registers anew before there is a controller
+		c.nodes[id].Start()
+		pause(ctx, 3*time.Second)
+	}
+	pause(ctx, 10*time.Second)
 }
 
 // TestFullWhenATopicIsMade: a replica whose log can't be made, since the disk is

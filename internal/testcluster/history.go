@@ -24,6 +24,8 @@ type History struct {
 	known map[kafka.TopicPartition]map[int64]promise
 	// leaders has who led in an epoch: broker and process.
 	leaders map[leadership]string
+	groups  groupHistory
+	mended  int // the line from which on nothing is broken, 0 before
 }
 
 // promise is a record that must stay.
@@ -116,6 +118,25 @@ func (h *History) around(before, after int) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return strings.Join(h.lines[max(0, h.first-before):min(len(h.lines), h.first+after)], "\n")
+}
+
+// isMended notes that the faults are over.
+func (h *History) isMended() {
+	h.note("--", "everything is mended")
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mended = len(h.lines)
+}
+
+// aroundMending is what came before and after that, where it is not around the first
+// violation anyway.
+func (h *History) aroundMending(before, after int) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.mended == 0 || h.first-h.mended < after {
+		return ""
+	}
+	return strings.Join(h.lines[max(0, h.mended-before):h.mended+after], "\n") + "\n[…]\n"
 }
 
 // broken are the violations so far.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,7 @@ type life struct {
 }
 
 func newNode(c *Cluster, id kafka.BrokerID) *Node {
-	return &Node{c: c, id: id, host: c.net.Host(fmt.Sprintf("10.0.0.%d", id+1)), disk: newDisk()}
+	return &Node{c: c, id: id, host: c.net.Host(fmt.Sprintf("10.0.0.%d", id+1)), disk: newDisk(max(c.o.Dirs, 1))}
 }
 
 func (n *Node) addr() string { return net.JoinHostPort(n.host.IP(), port) }
@@ -110,7 +111,7 @@ func (l *life) main(ctx context.Context, boot string) {
 func (l *life) serve(ctx context.Context, boot string) error {
 	n := l.n
 	values := map[string]string{
-		"broker.id": fmt.Sprint(n.id), "zookeeper.connect": zkIP + ":2181", "listeners": "PLAINTEXT://" + n.addr(), "log.dirs": dataDir,
+		"broker.id": fmt.Sprint(n.id), "zookeeper.connect": zkIP + ":2181", "listeners": "PLAINTEXT://" + n.addr(), "log.dirs": strings.Join(n.disk.dirs, ","),
 		"broker.rack": fmt.Sprintf("r%d", n.id),
 	}
 	maps.Copy(values, n.c.o.Configs)

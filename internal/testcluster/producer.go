@@ -48,7 +48,7 @@ func (p Producer) run(ctx context.Context, c *Cluster) {
 		return
 	}
 	for ctx.Err() == nil {
-		if !w.send(ctx, w.k.rng.Int32N(p.Topic.Partitions)) {
+		if !w.send(ctx, w.k.rng.Int32N(c.size(p.Topic))) {
 			return
 		}
 		pause(ctx, time.Duration(w.k.rng.Int64N(int64(2*p.Pause))))

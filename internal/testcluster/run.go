@@ -16,12 +16,16 @@ import (
 type Scenario struct {
 	Seed    uint64
 	Brokers int
+	// Dirs is how many log directories each broker has; 0 is one.
+	Dirs    int
 	Configs map[string]string
 	Topics  []Topic
 	// Volatile is a topic that faults delete and make again.
 	Volatile  *Topic
 	Producers []Producer
 	Consumers []Consumer
+	// Members are of consumer groups.
+	Members []Member
 	// Whole prints the whole history, however it ends.
 	Whole bool
 	// Faults happen while the clients work; when they return, everything is
@@ -52,7 +56,7 @@ func Run(t *testing.T, s Scenario) {
 			t.Log("\n" + h.all())
 		}
 		if broken := h.broken(); len(broken) > 0 {
-			t.Errorf("seed %d: %d laws were broken, the first: %s\n\nhistory:\n%s", s.Seed, len(broken), broken[0], h.around(1000, 50))
+			t.Errorf("seed %d: %d laws were broken, the first: %s\n\nhistory:\n%s", s.Seed, len(broken), broken[0], h.aroundMending(600, 600)+h.around(1000, 50))
 		}
 	})
 }
@@ -60,7 +64,7 @@ func Run(t *testing.T, s Scenario) {
 // play runs the scenario; what goes wrong is in the history.
 func (s *Scenario) play(h *History) {
 	rng := rand.New(rand.NewPCG(s.Seed, 1))
-	c, err := New(Options{Brokers: s.Brokers, Configs: s.Configs, Rand: rand.New(rand.NewPCG(s.Seed, 2)), History: h})
+	c, err := New(Options{Brokers: s.Brokers, Dirs: s.Dirs, Configs: s.Configs, Rand: rand.New(rand.NewPCG(s.Seed, 2)), History: h})
 	if err != nil {
 		h.violate("%v", err)
 		return
@@ -86,11 +90,14 @@ func (s *Scenario) play(h *History) {
 	for _, r := range s.Consumers {
 		clients.Go(func() { r.run(working, c) })
 	}
+	for _, m := range s.Members {
+		clients.Go(func() { m.run(working, c) })
+	}
 	if s.Faults != nil {
 		s.Faults(ctx, c, rng)
 	}
 	c.mend()
-	h.note("--", "everything is mended")
+	h.isMended()
 	if s.Volatile != nil && !s.make(c, *s.Volatile) {
 		return
 	}
@@ -154,7 +161,9 @@ func (c *Cluster) mend() {
 		}
 	}
 	for _, n := range c.nodes {
-		n.disk.setFull(false)
+		if n.disk.mend() {
+			n.Kill()
+		}
 		n.Boot()
 	}
 }
@@ -175,6 +184,7 @@ func (s *Scenario) finish(c *Cluster) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c.checkReads(ctx, s.Topics)
+	c.checkGroups(ctx)
 	pause(ctx, settles)
 	if !c.heal() {
 		return
@@ -182,7 +192,7 @@ func (s *Scenario) finish(c *Cluster) {
 	replicas := map[kafka.TopicPartition][]kafka.BrokerID{}
 	im := c.nodes[0].Image()
 	for _, t := range s.all() {
-		for p := range t.Partitions {
+		for p := range c.size(t) {
 			tp := kafka.TopicPartition{Topic: t.Name, Partition: p}
 			if state := im.Partition(tp); state != nil {
 				replicas[tp] = state.Replicas

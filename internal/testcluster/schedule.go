@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"barnabas/internal/memnet"
+	"barnabas/protocol"
 )
 
 // Schedule makes the scenario of a seed: some brokers, topics and clients, and a
@@ -29,19 +30,24 @@ func Schedule(seed uint64) Scenario {
 			"auto.create.topics.enable":               "false",
 			"leader.imbalance.check.interval.seconds": fmt.Sprint(5 + rng.IntN(20)),
 			"replica.selector.class":                  "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+			"offsets.topic.num.partitions":            "2",
+			"group.initial.rebalance.delay.ms":        fmt.Sprint(rng.IntN(2000)),
 		},
 	}
 	safe := Topic{Name: "safe", Partitions: 3, Replication: 3, Configs: map[string]string{"min.insync.replicas": "2"}}
 	alone := Topic{Name: "alone", Partitions: 2, Replication: 3, Configs: map[string]string{"min.insync.replicas": "1"}}
 	quick := Topic{Name: "quick", Partitions: 2, Replication: 2}
-	s.Topics = []Topic{safe, alone, quick}
+	grows := Topic{Name: "grows", Partitions: 1, Replication: 3, Configs: map[string]string{"min.insync.replicas": "2"}}
+	s.Topics = []Topic{safe, alone, quick, grows}
+	s.Dirs = 1 + rng.IntN(2)
 	s.Producers = []Producer{
 		{Name: "p1", Topic: safe, Acks: -1, Pause: 100 * time.Millisecond},
 		{Name: "i1", Topic: safe, Acks: -1, Pause: 100 * time.Millisecond, Idempotent: true, InFlight: 5},
 		{Name: "i2", Topic: safe, Acks: -1, Pause: 300 * time.Millisecond, Idempotent: true},
 		{Name: "i3", Topic: alone, Acks: -1, Pause: 100 * time.Millisecond, Idempotent: true, InFlight: 3},
+		{Name: "i4", Topic: grows, Acks: -1, Pause: 200 * time.Millisecond, Idempotent: true},
 	}
-	s.Consumers = []Consumer{{Name: "c1", Topic: safe}, {Name: "c2", Topic: safe, Rack: "r1"}, {Name: "c3", Topic: alone, Rack: "r0"}}
+	s.Consumers = []Consumer{{Name: "c1", Topic: safe}, {Name: "c2", Topic: safe, Rack: "r1"}, {Name: "c3", Topic: alone, Rack: "r0"}, {Name: "c5", Topic: grows}}
 	power := rng.IntN(3) > 0 // machines crash
 	if !power {              // what one of two page caches has is enough for these
 		s.Producers = append(s.Producers, Producer{Name: "q1", Topic: quick, Acks: 1, Pause: 50 * time.Millisecond})
@@ -51,17 +57,25 @@ func Schedule(seed uint64) Scenario {
 		s.Volatile = &Topic{Name: "volatile", Partitions: 2, Replication: 2}
 		s.Producers = append(s.Producers, Producer{Name: "v1", Topic: *s.Volatile, Acks: 1, Pause: 100 * time.Millisecond})
 	}
+	for i := range 2 + rng.IntN(3) {
+		s.Members = append(s.Members, Member{Group: "g1", Name: fmt.Sprintf("m%d", i), Topics: []Topic{safe, quick}})
+	}
+	s.Members = append(s.Members, Member{Group: "g2", Name: "n0", Topics: []Topic{alone}}, Member{Group: "g2", Name: "n1", Topics: []Topic{alone}})
+	for i := range s.Members {
+		s.Members[i].Seed = rng.Uint64()
+	}
 	for i := range s.Producers {
 		s.Producers[i].Seed = rng.Uint64()
 	}
 	for i := range s.Consumers {
 		s.Consumers[i].Seed = rng.Uint64()
 	}
+	hand := s.Topics[rng.IntN(len(s.Topics))].Name
 	length := 30*time.Second + time.Duration(rng.Int64N(int64(time.Minute)))
 	s.Faults = func(ctx context.Context, c *Cluster, rng *rand.Rand) {
 		ctx, cancel := context.WithTimeout(ctx, length)
 		defer cancel()
-		(&chaos{c: c, rng: rng, power: power, volatile: s.Volatile, topics: s.Topics}).run(ctx)
+		(&chaos{c: c, rng: rng, power: power, volatile: s.Volatile, topics: s.Topics, grows: grows, hand: hand}).run(ctx)
 	}
 	return s
 }
@@ -73,6 +87,8 @@ type chaos struct {
 	power    bool
 	topics   []Topic
 	volatile *Topic
+	grows    Topic  // is given more partitions
+	hand     string // the topic whose states hands edit
 	wg       sync.WaitGroup
 
 	mu sync.Mutex // guards following
@@ -100,11 +116,20 @@ var faults = []fault{
 	{3, (*chaos).cutFromZooKeeper},
 	{3, (*chaos).cutPair},
 	{3, (*chaos).slow},
-	{2, (*chaos).fillDisk},
+	{3, (*chaos).fillDisk},
 	{1, (*chaos).failSync},
+	{2, (*chaos).breakDir},
+	{2, (*chaos).moveLog},
+	{2, (*chaos).grow},
 	{3, (*chaos).electPreferred},
 	{4, (*chaos).reassign},
 	{3, (*chaos).remake},
+	{1, (*chaos).dismissController},
+	{2, (*chaos).reassignByHand},
+	{1, (*chaos).preferByHand},
+	{3, (*chaos).editState},
+	{1, (*chaos).topicByHand},
+	{1, (*chaos).deleteByHand},
 }
 
 // run ends when ctx does and all that it began is over.
@@ -298,22 +323,6 @@ func (x *chaos) slow(ctx context.Context) {
 	})
 }
 
-func (x *chaos) fillDisk(ctx context.Context) {
-	n := x.node()
-	x.note("the disk of %s is full", n.name())
-	n.disk.setFull(true)
-	x.later(ctx, x.between(0, 15*time.Second), func() {
-		n.disk.setFull(false)
-		x.note("over: the disk of %s is full", n.name())
-	})
-}
-
-func (x *chaos) failSync(context.Context) {
-	n := x.node()
-	x.note("the next fsync of %s fails", n.name())
-	n.disk.failNextSync()
-}
-
 // request asks the controller for something, for a while, beside the other faults.
 func (x *chaos) request(ctx context.Context, what string, req kmsg.Request) {
 	x.note("%s", what)
@@ -337,15 +346,14 @@ func (x *chaos) electPreferred(ctx context.Context) {
 
 // reassign moves one partition to other brokers, or only into another order.
 func (x *chaos) reassign(ctx context.Context) {
-	t := x.topics[x.rng.IntN(len(x.topics))]
-	partition := x.rng.Int32N(t.Partitions)
+	t, tp := x.partition()
 	req := kmsg.NewPtrAlterPartitionAssignmentsRequest()
 	req.TimeoutMillis = 5000
 	rt := kmsg.NewAlterPartitionAssignmentsRequestTopic()
 	rt.Topic = t.Name
 	rp := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
-	rp.Partition = partition
-	for _, id := range x.rng.Perm(len(x.c.nodes))[:t.Replication] {
+	rp.Partition = tp.Partition
+	for _, id := range x.brokers(t.Replication) {
 		rp.Replicas = append(rp.Replicas, int32(id))
 	}
 	if x.rng.IntN(5) == 0 {
@@ -353,7 +361,7 @@ func (x *chaos) reassign(ctx context.Context) {
 	}
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
-	x.request(ctx, fmt.Sprintf("%s-%d is to be on %v", t.Name, partition, rp.Replicas), req)
+	x.request(ctx, fmt.Sprintf("%v is to be on %v", tp, rp.Replicas), req)
 }
 
 // remake deletes the volatile topic and makes it again at once.
@@ -374,6 +382,38 @@ func (x *chaos) remake(ctx context.Context) {
 		}
 		if err := k.createTopic(ctx, *x.volatile); err != nil {
 			x.note("making %s again: %v", x.volatile.Name, err)
+		}
+	})
+}
+
+// grow gives a topic one more partition.
+func (x *chaos) grow(ctx context.Context) {
+	const most = 4
+	n := x.c.size(x.grows) + 1
+	if n > most {
+		return
+	}
+	x.note("%s is to have %d partitions", x.grows.Name, n)
+	seed := x.rng.Uint64()
+	x.wg.Go(func() {
+		k := x.c.newClient("admin", seed)
+		defer k.close()
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		req := kmsg.NewPtrCreatePartitionsRequest()
+		req.Version, req.TimeoutMillis = 1, 5000
+		rt := kmsg.NewCreatePartitionsRequestTopic()
+		rt.Topic, rt.Count = x.grows.Name, n
+		req.Topics = append(req.Topics, rt)
+		resp, err := k.admin(ctx, req)
+		if err == nil {
+			if t := resp.(*kmsg.CreatePartitionsResponse).Topics[0]; t.ErrorCode != 0 {
+				err = &refused{protocol.Error(t.ErrorCode), t.ErrorMessage}
+			}
+		}
+		x.note("%s is to have %d partitions: %v", x.grows.Name, n, err)
+		if err == nil {
+			x.c.grown(x.grows.Name, n)
 		}
 	})
 }

@@ -25,7 +25,7 @@ func TestKill(t *testing.T) {
 }
 
 var (
-	schedules = flag.Int("schedules", 12, "how many schedules of faults TestSchedules plays")
+	schedules = flag.Int("schedules", 8, "how many schedules of faults TestSchedules plays")
 	whole     = flag.Bool("history", false, "print the whole history of each run, not only what led to a failure")
 	firstSeed = flag.Uint64("seed", 1, "the seed of the first")
 )
@@ -45,4 +45,21 @@ func TestSchedules(t *testing.T) {
 			Run(t, s)
 		})
 	}
+}
+
+// TestInFlight: several batches to a partition are under way at once, and all are
+// answered.
+func TestInFlight(t *testing.T) {
+	topic := Topic{Name: "t", Partitions: 1, Replication: 3}
+	Run(t, Scenario{
+		Seed: 1, Brokers: 3, Topics: []Topic{topic},
+		Producers: []Producer{{Name: "i1", Topic: topic, Acks: -1, Seed: 1, Pause: 50 * time.Millisecond, Idempotent: true, InFlight: 5}},
+		Faults: func(ctx context.Context, c *Cluster, _ *rand.Rand) {
+			before := c.history.promises()
+			pause(ctx, 10*time.Second)
+			if got := c.history.promises() - before; got < 500 {
+				t.Errorf("%d records were acknowledged in 10 s, of more than 1000", got)
+			}
+		},
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -22,11 +23,14 @@ type Mem struct {
 	mu    sync.Mutex
 	root  *memNode
 	locks map[string]bool
+	// inodes is the number that the last node was given, in all clones.
+	inodes *atomic.Uint64
 }
 
 // memNode is a file or directory.
 type memNode struct {
 	dir   bool
+	inode uint64
 	mtime time.Time
 
 	// Of a file.
@@ -45,11 +49,13 @@ type memNode struct {
 
 // NewMem returns an empty file system that has the root directory only.
 func NewMem() *Mem {
-	return &Mem{root: newMemDir(), locks: map[string]bool{}}
+	m := &Mem{locks: map[string]bool{}, inodes: new(atomic.Uint64)}
+	m.root = m.newDir()
+	return m
 }
 
-func newMemDir() *memNode {
-	return &memNode{dir: true, names: map[string]*memNode{}, durable: map[string]*memNode{}, mtime: time.Now()}
+func (m *Mem) newDir() *memNode {
+	return &memNode{dir: true, inode: m.inodes.Add(1), names: map[string]*memNode{}, durable: map[string]*memNode{}, mtime: time.Now()}
 }
 
 // CrashClone returns what a crash of the machine at this moment could leave:
@@ -62,14 +68,14 @@ func (m *Mem) CrashClone(keep int) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	seen := map[*memNode]*memNode{}
-	return &Mem{root: m.root.crash(keep, seen), locks: map[string]bool{}}
+	return &Mem{root: m.root.crash(keep, seen), locks: map[string]bool{}, inodes: m.inodes}
 }
 
 func (n *memNode) crash(keep int, seen map[*memNode]*memNode) *memNode {
 	if c := seen[n]; c != nil {
 		return c
 	}
-	c := &memNode{dir: n.dir, mtime: n.mtime}
+	c := &memNode{dir: n.dir, inode: n.inode, mtime: n.mtime}
 	seen[n] = c
 	if !n.dir {
 		c.data = n.crashData(keep)
@@ -173,7 +179,7 @@ func (m *Mem) create(name string, truncate bool) (File, error) {
 	n := dir.names[base]
 	switch {
 	case n == nil:
-		n = &memNode{mtime: time.Now()}
+		n = &memNode{inode: m.inodes.Add(1), mtime: time.Now()}
 		dir.names[base] = n
 	case n.dir:
 		return nil, pathError("open", name, syscall.EISDIR)
@@ -256,7 +262,7 @@ func (m *Mem) MkdirAll(name string) error {
 	for _, part := range clean(name) {
 		child := n.names[part]
 		if child == nil {
-			child = newMemDir()
+			child = m.newDir()
 			n.names[part] = child
 		}
 		if !child.dir {
@@ -294,7 +300,7 @@ func (m *Mem) Stat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, pathError("stat", name, err)
 	}
-	return memInfo{name: path.Base(name), size: int64(len(n.data)), mtime: n.mtime, dir: n.dir}, nil
+	return memInfo{name: path.Base(name), inode: n.inode, size: int64(len(n.data)), mtime: n.mtime, dir: n.dir}, nil
 }
 
 // Chtimes implements FS.
@@ -364,6 +370,7 @@ func (l *memLock) Close() error {
 
 type memInfo struct {
 	name  string
+	inode uint64
 	size  int64
 	mtime time.Time
 	dir   bool
@@ -373,7 +380,11 @@ func (i memInfo) Name() string       { return i.name }
 func (i memInfo) Size() int64        { return i.size }
 func (i memInfo) ModTime() time.Time { return i.mtime }
 func (i memInfo) IsDir() bool        { return i.dir }
-func (i memInfo) Sys() any           { return nil }
+
+// Sys tells the inode, as the operating system does. It stays through a rename and a
+// crash.
+func (i memInfo) Sys() any { return &syscall.Stat_t{Ino: i.inode} }
+
 func (i memInfo) Mode() fs.FileMode {
 	if i.dir {
 		return fs.ModeDir | 0o755
