@@ -73,6 +73,7 @@ func (d *disk) fail(op vfs.Op) error {
 	switch op.Kind {
 	case vfs.OpWrite, vfs.OpPreallocate:
 		if s.full {
+			d.hurt = d.hurt || len(d.dirs) > 1 // a truncation that finds no room (docs/disks.md)
 			return syscall.ENOSPC
 		}
 	case vfs.OpCreate, vfs.OpMkdir: // of what is there they need no room

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,8 +15,9 @@ import (
 )
 
 // Schedule makes the scenario of a seed: some brokers, topics and clients, and a
-// minute or two of faults.
-func Schedule(seed uint64) Scenario {
+// minute or two of faults. With hard, brokers may have two directories, which break,
+// and hands work in ZooKeeper.
+func Schedule(seed uint64, hard bool) Scenario {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	s := Scenario{
 		Seed: seed, Brokers: 3 + rng.IntN(2),
@@ -39,7 +41,9 @@ func Schedule(seed uint64) Scenario {
 	quick := Topic{Name: "quick", Partitions: 2, Replication: 2}
 	grows := Topic{Name: "grows", Partitions: 1, Replication: 3, Configs: map[string]string{"min.insync.replicas": "2"}}
 	s.Topics = []Topic{safe, alone, quick, grows}
-	s.Dirs = 1 + rng.IntN(2)
+	if s.Dirs = 1; hard {
+		s.Dirs += rng.IntN(2)
+	}
 	s.Producers = []Producer{
 		{Name: "p1", Topic: safe, Acks: -1, Pause: 100 * time.Millisecond},
 		{Name: "i1", Topic: safe, Acks: -1, Pause: 100 * time.Millisecond, Idempotent: true, InFlight: 5},
@@ -75,7 +79,11 @@ func Schedule(seed uint64) Scenario {
 	s.Faults = func(ctx context.Context, c *Cluster, rng *rand.Rand) {
 		ctx, cancel := context.WithTimeout(ctx, length)
 		defer cancel()
-		(&chaos{c: c, rng: rng, power: power, volatile: s.Volatile, topics: s.Topics, grows: grows, hand: hand}).run(ctx)
+		x := &chaos{c: c, rng: rng, power: power, volatile: s.Volatile, topics: s.Topics, grows: grows, hand: hand, faults: slices.Clip(faults)}
+		if hard {
+			x.faults = append(x.faults, hardFaults...)
+		}
+		x.run(ctx)
 	}
 	return s
 }
@@ -85,6 +93,7 @@ type chaos struct {
 	c        *Cluster
 	rng      *rand.Rand
 	power    bool
+	faults   []fault
 	topics   []Topic
 	volatile *Topic
 	grows    Topic  // is given more partitions
@@ -118,12 +127,16 @@ var faults = []fault{
 	{3, (*chaos).slow},
 	{3, (*chaos).fillDisk},
 	{1, (*chaos).failSync},
-	{2, (*chaos).breakDir},
-	{2, (*chaos).moveLog},
 	{2, (*chaos).grow},
 	{3, (*chaos).electPreferred},
 	{4, (*chaos).reassign},
 	{3, (*chaos).remake},
+}
+
+// hardFaults come on top of them in hard schedules.
+var hardFaults = []fault{
+	{2, (*chaos).breakDir},
+	{2, (*chaos).moveLog},
 	{1, (*chaos).dismissController},
 	{2, (*chaos).reassignByHand},
 	{1, (*chaos).preferByHand},
@@ -136,12 +149,12 @@ var faults = []fault{
 func (x *chaos) run(ctx context.Context) {
 	defer x.wg.Wait()
 	total := 0
-	for _, f := range faults {
+	for _, f := range x.faults {
 		total += f.weight
 	}
 	for pause(ctx, x.between(0, 5*time.Second)) {
 		n := x.rng.IntN(total)
-		for _, f := range faults {
+		for _, f := range x.faults {
 			if n -= f.weight; n < 0 {
 				f.do(x, ctx)
 				break
