@@ -33,8 +33,9 @@ type load struct {
 
 	mu      sync.Mutex // guards the following
 	acked   map[string]kgo.Record
-	last    time.Time     // of the last acknowledgement
-	longest time.Duration // between two
+	last    time.Time           // of the last acknowledgement
+	longest time.Duration       // between two
+	lastOf  map[int32]time.Time // of each partition
 	failed  error
 }
 
@@ -85,7 +86,23 @@ func (l *load) note(value string, rec *kgo.Record, err error) {
 		l.longest = max(l.longest, now.Sub(l.last))
 	}
 	l.last = now
+	if l.lastOf == nil {
+		l.lastOf = map[int32]time.Time{}
+	}
+	l.lastOf[rec.Partition] = now
 	l.acked[value] = *rec
+}
+
+// silent counts the partitions of which nothing was acknowledged for so long.
+func (l *load) silent(long time.Duration) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, last := range l.lastOf {
+		if time.Since(last) > long {
+			n++
+		}
+	}
+	return n
 }
 
 func (l *load) count() int {

@@ -198,6 +198,7 @@ func (m *machines) meet(f fault, victim int) {
 	if n := says(m.brokers, "declaring a broker dead") - dead; f.silent && n != 0 {
 		m.Errorf("%s: declared dead %d times", f.name, n)
 	}
+	silent := m.load.silent(2 * time.Second)
 	end()
 	healed := time.Now()
 	for i, b := range m.brokers {
@@ -207,8 +208,8 @@ func (m *machines) meet(f fault, victim int) {
 	awaitInSync(m.T, m.brokers[other], netTopic, 3)
 	whole := time.Since(healed)
 	m.load.progress(m, 300, patience, "after "+f.name)
-	m.Logf("%-42s broker %d: longest gap %5.2f s, all in sync %5.2f s after its end, %.1f s in all", f.name, victim+1,
-		m.load.lap().Seconds(), whole.Seconds(), time.Since(began).Seconds())
+	m.Logf("%-42s broker %d: longest gap of all %5.2f s, %d partitions without an acknowledgement in its last 2 s, all in sync %5.2f s after its end, %.1f s in all", f.name, victim+1,
+		m.load.lap().Seconds(), silent, whole.Seconds(), time.Since(began).Seconds())
 }
 
 // TestFaultyNetwork has three brokers and a ZooKeeper on four hosts, which are
