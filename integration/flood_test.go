@@ -184,13 +184,21 @@ func flooders(t *testing.T, large, opened int) []*flooder {
 // run is one client, from its connection to its answer. It asks again where any
 // client would.
 func (f *flooder) run(addr string, over <-chan struct{}) error {
-	for {
+	for lost := 0; ; {
 		err := f.ask(addr, over)
-		if !errors.Is(err, kerr.NotLeaderForPartition) && !errors.Is(err, kerr.NotCoordinator) {
+		switch {
+		case errors.Is(err, kerr.NotLeaderForPartition), errors.Is(err, kerr.NotCoordinator):
+		case errors.Is(err, errLost) && lost < 5:
+			lost++
+			f.note("connection lost, and asked again")
+		default:
 			return err
 		}
 	}
 }
+
+// errLost is wrapped by the errors of a connection that was lost before its answer.
+var errLost = errors.New("connection lost")
 
 func (f *flooder) ask(addr string, over <-chan struct{}) error {
 	nc, err := net.Dial("tcp", addr)
@@ -205,11 +213,11 @@ func (f *flooder) ask(addr string, over <-chan struct{}) error {
 		return err
 	}
 	if _, err := nc.Write(f.frame); err != nil {
-		return fmt.Errorf("sending: %w", err)
+		return fmt.Errorf("%w while sending: %w", errLost, err)
 	}
 	var head [8]byte
 	if _, err := io.ReadFull(nc, head[:]); err != nil {
-		return fmt.Errorf("no answer: %w", err)
+		return fmt.Errorf("%w before the answer: %w", errLost, err)
 	}
 	left := int(be.BigEndian.Uint32(head[:])) - 4
 	var body []byte
@@ -236,7 +244,7 @@ func (f *flooder) ask(addr string, over <-chan struct{}) error {
 	} else {
 		body = make([]byte, left)
 		if _, err := io.ReadFull(nc, body); err != nil {
-			return fmt.Errorf("the rest of the answer: %w", err)
+			return fmt.Errorf("%w in the answer: %w", errLost, err)
 		}
 	}
 	code, err := f.parse(body)
@@ -303,7 +311,8 @@ func floodBound() int64 {
 func TestFlood(t *testing.T) {
 	opened := min(*floodBytes, 120_000_000)
 	b := newBroker(t, fmt.Sprint("socket.request.max.bytes=", *floodBytes+100_000), fmt.Sprint("queued.max.request.bytes=", *floodBudget),
-		"zookeeper.session.timeout.ms=40000") // the machine may be busy
+		"zookeeper.session.timeout.ms=40000", // the machine may be busy
+		"socket.listen.backlog.size=4096")    // all come at once
 	adm := kadm.NewClient(b.client())
 	topic := func(name string, partitions int32, configs ...string) {
 		t.Helper()
