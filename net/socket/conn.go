@@ -162,6 +162,7 @@ func (c *Conn) serve(body []byte) error {
 		if err != nil {
 			return err
 		}
+		c.noteMade(h)
 		if !Overlaps(h.Key) && !c.drain() {
 			return net.ErrClosed
 		}

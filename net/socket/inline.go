@@ -101,6 +101,21 @@ func (c *Conn) slowLocked() bool {
 	return c.slow
 }
 
+// noteMade reports whether the reply to a request is made while it is sent, which may
+// wait for memory (Request.Hold) and takes its time. Goroutines serve such a connection
+// from then on.
+func (c *Conn) noteMade(h protocol.Header) bool {
+	if h.Key != protocol.KeyFetch || h.Version >= 4 {
+		return false
+	}
+	if c.polled != nil {
+		c.mu.Lock()
+		c.slow, c.slowUntil = true, c.since.AddDate(100, 0, 0)
+		c.mu.Unlock()
+	}
+	return true
+}
+
 // leaveLocked gives the connection a goroutine again, which begins with a frame
 // that is read already, if there is one.
 func (c *Conn) leaveLocked(body []byte) {
@@ -173,7 +188,7 @@ func (c *Conn) serveReady() (body []byte, err error) {
 			c.flush(false)
 			return nil, err
 		}
-		if !Overlaps(h.Key) || !c.polled.Poller().Calm() {
+		if c.noteMade(h) || !Overlaps(h.Key) || !c.polled.Poller().Calm() {
 			return body, nil
 		}
 		c.serveOne(h, rest)

@@ -183,14 +183,23 @@ func TestMadeWhileSent(t *testing.T) {
 	conns := make([]net.Conn, clients)
 	for i := range conns {
 		conns[i] = dial(t, s)
-		send(t, conns[i], request(metadataKey, 1, int32(i), ""))
+		send(t, conns[i], request(fetchKey, 1, int32(i), ""))
 	}
 	waitFor(t, "the memory to be used up", func() bool { return s.held.Status().Waiting > clients/2 })
 	if h := s.held.Status(); h.Used > h.Limit || h.Limit > limit/4 {
 		t.Errorf("%+v", h)
 	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.mu.Lock()
+		if c.inline {
+			t.Error("a poller waits for memory")
+		}
+		c.mu.Unlock()
+	}
+	s.mu.Unlock()
 	other := dial(t, s)
-	send(t, other, request(metadataKey, 0, 7, ""))
+	send(t, other, request(fetchKey, 4, 7, ""))
 	receive(t, other, 7)
 	var wg sync.WaitGroup
 	for i, c := range conns {
