@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"barnabas/brokertest"
 	"barnabas/internal/kafka"
@@ -134,18 +134,49 @@ func TestReassign(t *testing.T) {
 		}
 		return name
 	}
-	admin := kadm.NewClient(c.Client())
-	replicas := func() string { // in no order: a cancellation does not bring it back, as in Kafka
+	replicas := func(broker int) string { // in no order: a cancellation does not bring it back, as in Kafka
 		t.Helper()
-		d, err := admin.ListTopics(t.Context(), "t")
+		one, err := kgo.NewClient(kgo.SeedBrokers(c.Broker(broker).Addr()))
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer one.Close()
+		req := kmsg.NewPtrMetadataRequest()
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = kmsg.StringPtr("t")
+		req.Topics = append(req.Topics, topic)
+		resp, err := req.RequestWith(t.Context(), one.SeedBrokers()[0]) // what this one knows
+		if err != nil {
+			t.Fatal(err)
+		}
+		partitions := resp.Topics[0].Partitions
+		slices.SortFunc(partitions, func(a, b kmsg.MetadataResponseTopicPartition) int { return int(a.Partition - b.Partition) })
 		var b strings.Builder
-		for _, p := range d["t"].Partitions.Sorted() {
+		for _, p := range partitions {
 			fmt.Fprint(&b, slices.Sorted(slices.Values(p.Replicas)))
 		}
 		return b.String()
+	}
+	// await waits until all brokers know it; the tool asks any of them.
+	await := func(what, want string) {
+		t.Helper()
+		limit, tick := time.After(time.Minute), time.NewTicker(10*time.Millisecond)
+		defer tick.Stop()
+		for broker := 0; broker < 4; {
+			got := want
+			if c.Broker(broker).Running() {
+				got = replicas(broker)
+			}
+			if got == want {
+				broker++
+				continue
+			}
+			select {
+			case <-tick.C:
+			case <-limit:
+				t.Fatalf("%s: broker %d has %s, want %s", what, broker, got, want)
+			}
+		}
 	}
 	cl := c.Client(kgo.RecordPartitioner(kgo.RoundRobinPartitioner())) // so that no partition moves at once
 	for range 3000 {
@@ -167,7 +198,7 @@ func TestReassign(t *testing.T) {
 	if len(lines) != 6 || lines[0] != "Current partition replica assignment" || lines[3] != "Proposed partition reassignment configuration" {
 		t.Fatalf("generate: %q", out)
 	}
-	before := replicas()
+	before := replicas(0)
 	proposed, err := parseWanted([]byte(lines[4]))
 	if err != nil || len(proposed) != 3 {
 		t.Fatalf("proposed %v, %v", proposed, err)
@@ -203,14 +234,10 @@ func TestReassign(t *testing.T) {
 		t.Errorf("cancel again: %s", out)
 	}
 	tool(0, "--verify", "--wait", "--reassignment-json-file", rollback) // whatever of it had to go back
-	if got := replicas(); got != before {
-		t.Errorf("cancelled: %s, before %s", got, before)
-	}
+	await("cancelled", before)
 
-	out, errs := tool(0, "--execute", "--reassignment-json-file", move, "--wait")
-	if got := replicas(); got != want.String() {
-		t.Errorf("moved to %s, want %s; %s %s", got, want.String(), out, errs)
-	}
+	tool(0, "--execute", "--reassignment-json-file", move, "--wait")
+	await("moved", want.String())
 	out, _ = tool(0, "--verify", "--reassignment-json-file", move)
 	if want := "Status of partition reassignment:\nReassignment of partition t-0 is completed.\nReassignment of partition t-1 is completed.\nReassignment of partition t-2 is completed.\n\n" +
 		"Clearing broker-level throttles on brokers 0,1,2,3\nClearing topic-level throttles on topic t\n"; out != want {
@@ -232,11 +259,9 @@ func TestReassign(t *testing.T) {
 	tool(0, "--execute", "--reassignment-json-file", rollback, "--throttle", "20000")
 	c.Broker(0).Kill()
 	c.Broker(1).Kill()
-	if _, errs = tool(0, "--list"); !strings.Contains(errs, "broker 0 does not run, and ") || !strings.Contains(errs, "start it, or --cancel") {
+	if _, errs := tool(0, "--list"); !strings.Contains(errs, "broker 0 does not run, and ") || !strings.Contains(errs, "start it, or --cancel") {
 		t.Errorf("list does not name the dead: %s", errs)
 	}
 	tool(0, "--cancel", "--reassignment-json-file", rollback)
-	if got := replicas(); got != want.String() {
-		t.Errorf("after the cancellation %s, want %s", got, want.String())
-	}
+	await("after the cancellation", want.String())
 }
