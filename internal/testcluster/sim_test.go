@@ -25,7 +25,7 @@ func TestKill(t *testing.T) {
 }
 
 var (
-	schedules = flag.Int("schedules", 8, "how many schedules of faults TestSchedules plays")
+	schedules = flag.Int("schedules", 6, "how many schedules of faults TestSchedules plays")
 	whole     = flag.Bool("history", false, "print the whole history of each run, not only what led to a failure")
 	hard      = flag.Bool("hard", false, "play hard schedules: directories that break, and hands in ZooKeeper, too")
 	firstSeed = flag.Uint64("seed", 1, "the seed of the first")
