@@ -161,11 +161,11 @@ func note(ends plan.Ends, id kafka.BrokerID, registration kafka.BrokerEpoch, ask
 // electByEnds elects where the answers allow it, on the loop, and tells the
 // losses in the log and in the entries.
 func (c *Controller) electByEnds(ctx context.Context, surveys []plan.Survey, ends plan.Ends) ([]plan.Loss, error) {
-	usable := plan.Ends{}
+	usable, im := plan.Ends{}, c.meta.Current()
 	for i := range surveys {
 		s := &surveys[i]
 		since, waiting := c.reign.waits[s.TP]
-		if s.Enough(ends[s.State]) || waiting && time.Since(since) >= c.opts.CrashedWait {
+		if s.Enough(im, ends[s.State]) || waiting && time.Since(since) >= c.opts.CrashedWait {
 			usable[s.State] = ends[s.State]
 		}
 	}

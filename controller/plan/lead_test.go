@@ -103,7 +103,7 @@ func (s *script) survey(t *testing.T, d *datadriven.TestData) string {
 	ctl.Ends = Ends{}
 	for i := range surveys {
 		v := &surveys[i]
-		enough := v.Enough(answers[v.TP])
+		enough := v.Enough(s.im, answers[v.TP])
 		fmt.Fprintf(&b, "ask for %s in epoch %d: %v, absent %v, unclean %v, enough %v\n", v.TP, v.Question().LeaderEpoch, v.Ask, v.Absent, v.Unclean, enough)
 		if enough && (v.Unclean || len(v.Absent) == 0 || d.HasArg("impatient")) {
 			ctl.Ends[v.State] = answers[v.TP]

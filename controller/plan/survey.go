@@ -146,13 +146,15 @@ func longest(im *cluster.Image, p *cluster.Partition, usable func(kafka.BrokerID
 // Enough reports whether a survey's answers allow an election: any for an unclean
 // one, else those of all who live, each of whom must know its end. One whose directory
 // is offline may have kept what the crashed members lost, be it a member of the ISR or
-// not, and may answer before it is known to be so.
-func (s *Survey) Enough(ends map[kafka.BrokerID]End) bool {
+// not, and may answer before it is known to be so. Nor may one have gone since it
+// answered: its log may be the longest, and it is to be waited for.
+func (s *Survey) Enough(im *cluster.Image, ends map[kafka.BrokerID]End) bool {
 	if s.Unclean {
 		return slices.ContainsFunc(s.Ask, func(id kafka.BrokerID) bool { e, ok := ends[id]; return ok && e.Err == nil })
 	}
 	for _, id := range s.Ask {
-		if e, ok := ends[id]; !ok || e.Err != nil {
+		b := im.Broker(id)
+		if e, ok := ends[id]; !ok || e.Err != nil || b == nil || b.Epoch != e.Registration {
 			return false
 		}
 	}
