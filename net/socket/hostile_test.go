@@ -228,7 +228,7 @@ func TestHostileClients(t *testing.T) {
 	h := &hostile{file: f}
 	descriptors := openFiles(t)
 	goroutines := runtime.NumGoroutine()
-	s := start(t, Options{WriteTimeout: 4 * time.Second, MaxIdle: 20 * time.Second, MaxRequestBytes: 6 << 20,
+	s := start(t, Options{WriteTimeout: 15 * time.Second, MaxIdle: 30 * time.Second, MaxRequestBytes: 6 << 20,
 		MaxQueuedBytes: 8 << 20, MaxWorkBytes: 4 << 20, MaxPending: 8, MaxReadyBytes: 1 << 20}, h.Serve)
 	addr := s.Addr("PLAINTEXT").(*net.TCPAddr)
 	rounds := *hostileRounds

@@ -190,15 +190,19 @@ func TestMadeWhileSent(t *testing.T) {
 	if h := s.held.Status(); h.Used > h.Limit || h.Limit > limit/4 {
 		t.Errorf("%+v", h)
 	}
-	s.mu.Lock()
-	for c := range s.conns {
-		c.mu.Lock()
-		if c.polled != nil && (c.inline || time.Until(c.slowUntil) < time.Hour) {
-			t.Error("a poller may wait for memory")
+	waitFor(t, "goroutines to serve all of them, which may wait for memory", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for c := range s.conns {
+			c.mu.Lock()
+			polled := c.polled != nil && (c.inline || time.Until(c.slowUntil) < time.Hour)
+			c.mu.Unlock()
+			if polled {
+				return false
+			}
 		}
-		c.mu.Unlock()
-	}
-	s.mu.Unlock()
+		return true
+	})
 	other := dial(t, s)
 	send(t, other, request(fetchKey, 4, 7, ""))
 	receive(t, other, 7)
