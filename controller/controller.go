@@ -208,6 +208,7 @@ type queue struct {
 	watch    map[string]event // by path
 	order    []string
 	commands []command
+	closed   bool // nobody takes anything any more
 }
 
 func (q *queue) put(path string, e event) {
@@ -220,15 +221,29 @@ func (q *queue) put(path string, e event) {
 	q.signal()
 }
 
+// call puts a command at the end, unless there are too many. After the end of the
+// loop it is preempted at once.
 func (q *queue) call(c command) bool {
 	q.mu.Lock()
-	ok := len(q.commands) < maxCommands
-	if ok {
+	closed, ok := q.closed, len(q.commands) < maxCommands
+	if ok && !closed {
 		q.commands = append(q.commands, c)
 	}
 	q.mu.Unlock()
+	if closed {
+		c.preempt()
+		return true
+	}
 	q.signal()
 	return ok
+}
+
+// close returns the commands that were never taken.
+func (q *queue) close() []command {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	return q.drainCommands()
 }
 
 func (q *queue) signal() {
@@ -347,7 +362,7 @@ func (c *Controller) Run(ctx context.Context) error {
 func (c *Controller) leave() {
 	r := c.reign
 	c.resign("the broker stops")
-	for _, cmd := range c.queue.drainCommands() {
+	for _, cmd := range c.queue.close() {
 		cmd.preempt()
 	}
 	c.answerISRs(plan.ISRAnswer{Err: ErrNotController})

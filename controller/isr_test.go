@@ -167,6 +167,11 @@ func TestAlterPartitionEnds(t *testing.T) {
 		}
 		one.stop()
 		wg.Wait()
+		// Nor does anything else that comes too late wait for a loop that has ended.
+		made := one.ctl.CreateTopics(ctx, []cluster.NewTopic{{Name: "late", Partitions: 1, ReplicationFactor: 1}}, false)
+		if !errors.Is(made[0].Err, protocol.NotController) {
+			t.Errorf("after its end: %v", made[0].Err)
+		}
 	})
 }
 
