@@ -243,7 +243,7 @@ func TestReassign(t *testing.T) {
 		"Clearing broker-level throttles on brokers 0,1,2,3\nClearing topic-level throttles on topic t\n"; out != want {
 		t.Errorf("verify: %s", cmp.Diff(want, out))
 	}
-	if out, _ = tool(0, "--verify", "--reassignment-json-file", rollback, "--preserve-throttles"); !strings.Contains(out, "There is no active reassignment of partition t-0, but replica set is ") {
+	if out, _ = tool(0, "--verify", "--reassignment-json-file", rollback, "--preserve-throttles"); !strings.Contains(out, "There is no active reassignment of partition t-") { // one of them may be where it was
 		t.Errorf("verify of the rollback: %s", out)
 	}
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -96,24 +97,29 @@ partition: tb-0	low_watermark: 1
 
 func TestLogDirsAndVersionsOfBrokers(t *testing.T) {
 	c := brokertest.Start(t, brokertest.Brokers(2), brokertest.Topics(brokertest.Topic{Name: "ta", Partitions: 2}))
-	out, _ := onCluster(t, c, 0, "log-dirs", "--describe", "--topic-list", "ta,other")
-	lines := strings.SplitN(out, "\n", 3)
-	same(t, "log-dirs", strings.Join(lines[:2], "\n"), "Querying brokers for log directories information\nReceived log directory information from brokers 0,1")
-	var view logDirsView
-	if err := json.Unmarshal([]byte(lines[2]), &view); err != nil {
-		t.Fatal(err)
-	}
+	want := []string{"ta-0 0 <nil>", "ta-1 0 <nil>"}
+	var out string
 	var found []string
-	for _, b := range view.Brokers {
-		for _, d := range b.LogDirs {
-			for _, p := range d.Partitions {
-				found = append(found, fmt.Sprintf("%s %d %v", p.Partition, p.Size, d.Error))
+	for end := time.Now().Add(time.Minute); !slices.Equal(found, want); { // a broker may be about to make its log
+		if time.Now().After(end) {
+			t.Fatalf("got %v, want %v in %s", found, want, out)
+		}
+		out, _ = onCluster(t, c, 0, "log-dirs", "--describe", "--topic-list", "ta,other")
+		lines := strings.SplitN(out, "\n", 3)
+		same(t, "log-dirs", strings.Join(lines[:2], "\n"), "Querying brokers for log directories information\nReceived log directory information from brokers 0,1")
+		var view logDirsView
+		if err := json.Unmarshal([]byte(lines[2]), &view); err != nil {
+			t.Fatal(err)
+		}
+		found = nil
+		for _, b := range view.Brokers {
+			for _, d := range b.LogDirs {
+				for _, p := range d.Partitions {
+					found = append(found, fmt.Sprintf("%s %d %v", p.Partition, p.Size, d.Error))
+				}
 			}
 		}
-	}
-	slices.Sort(found)
-	if want := []string{"ta-0 0 <nil>", "ta-1 0 <nil>"}; !slices.Equal(found, want) {
-		t.Errorf("got %v, want %v in %s", found, want, out)
+		slices.Sort(found)
 	}
 	_, errs := onCluster(t, c, 1, "log-dirs", "--describe", "--broker-list", "1,7")
 	same(t, "log-dirs of no broker", errs, "barnabas: ERROR: The given brokers do not exist from --broker-list: 7. Current existent brokers: 0,1\n")
