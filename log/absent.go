@@ -145,17 +145,13 @@ func (m *Manager) noLongerMissingLocked(tp kafka.TopicPartition) {
 	}
 }
 
-// Opening is why a log that was found at the start is not open, or nil if there is no
-// such one.
-func (m *Manager) Opening(tp kafka.TopicPartition) error { return m.stateOfUnopened(tp) }
-
 // Absent is what GetOrCreate would answer for a partition that existed before, or
 // nil if it has a log that works.
 func (m *Manager) Absent(tp kafka.TopicPartition, id kafka.TopicID) error {
 	if l, ok := m.Get(tp); ok {
 		return l.Failure()
 	}
-	if err := m.stateOfUnopened(tp); err != nil {
+	if err := m.Opening(tp); err != nil {
 		return err
 	}
 	err := m.whyAbsent(tp, id)

@@ -227,7 +227,7 @@ func (m *Manager) GetOrCreate(tp kafka.TopicPartition, id kafka.TopicID, isNew b
 		}
 		return l, nil
 	}
-	if err := m.stateOfUnopened(tp); err != nil {
+	if err := m.Opening(tp); err != nil {
 		return nil, err
 	}
 	if !isNew {

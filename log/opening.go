@@ -113,9 +113,9 @@ func (m *Manager) endOpening() {
 	}
 }
 
-// stateOfUnopened is why a log that was found at the start can't be used yet; nil
+// Opening is why a log that was found at the start can't be used yet; nil
 // if there is no such.
-func (m *Manager) stateOfUnopened(tp kafka.TopicPartition) error {
+func (m *Manager) Opening(tp kafka.TopicPartition) error {
 	m.mu.RLock()
 	u := m.unopened[tp]
 	m.mu.RUnlock()

@@ -64,12 +64,7 @@ func (x *chaos) moveLog(ctx context.Context) {
 	_, tp := x.partition()
 	dir := x.dir(n)
 	x.note("%v of %s is to be in %s", tp, n.name(), dir)
-	seed := x.rng.Uint64()
-	x.wg.Go(func() {
-		k := x.c.newClient("admin", seed)
-		defer k.close()
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
+	x.administer(ctx, 10*time.Second, func(ctx context.Context, k *client) {
 		req := kmsg.NewPtrAlterReplicaLogDirsRequest()
 		req.Version = 1
 		rd := kmsg.NewAlterReplicaLogDirsRequestDir()

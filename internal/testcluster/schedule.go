@@ -339,12 +339,7 @@ func (x *chaos) slow(ctx context.Context) {
 // request asks the controller for something, for a while, beside the other faults.
 func (x *chaos) request(ctx context.Context, what string, req kmsg.Request) {
 	x.note("%s", what)
-	seed := x.rng.Uint64()
-	x.wg.Go(func() {
-		k := x.c.newClient("admin", seed)
-		defer k.close()
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
+	x.administer(ctx, 10*time.Second, func(ctx context.Context, k *client) {
 		if _, err := k.admin(ctx, req); err != nil {
 			x.note("%s: %v", what, err)
 		}
@@ -383,12 +378,7 @@ func (x *chaos) remake(ctx context.Context) {
 		return
 	}
 	x.note("%s is deleted and made again", x.volatile.Name)
-	seed := x.rng.Uint64()
-	x.wg.Go(func() {
-		k := x.c.newClient("admin", seed)
-		defer k.close()
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-		defer cancel()
+	x.administer(ctx, 20*time.Second, func(ctx context.Context, k *client) {
 		if err := k.deleteTopic(ctx, x.volatile.Name); err != nil {
 			x.note("deleting %s: %v", x.volatile.Name, err)
 			return
@@ -407,12 +397,7 @@ func (x *chaos) grow(ctx context.Context) {
 		return
 	}
 	x.note("%s is to have %d partitions", x.grows.Name, n)
-	seed := x.rng.Uint64()
-	x.wg.Go(func() {
-		k := x.c.newClient("admin", seed)
-		defer k.close()
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-		defer cancel()
+	x.administer(ctx, 20*time.Second, func(ctx context.Context, k *client) {
 		req := kmsg.NewPtrCreatePartitionsRequest()
 		req.Version, req.TimeoutMillis = 1, 5000
 		rt := kmsg.NewCreatePartitionsRequestTopic()
@@ -428,5 +413,17 @@ func (x *chaos) grow(ctx context.Context) {
 		if err == nil {
 			x.c.grown(x.grows.Name, n)
 		}
+	})
+}
+
+// administer does something as a client of its own, beside all else, for at most limit.
+func (x *chaos) administer(ctx context.Context, limit time.Duration, do func(ctx context.Context, k *client)) {
+	seed := x.rng.Uint64()
+	x.wg.Go(func() {
+		k := x.c.newClient("admin", seed)
+		defer k.close()
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		do(ctx, k)
 	})
 }
