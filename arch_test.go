@@ -33,7 +33,7 @@ var floors = map[string]int{
 	"net/frame": 0, // does I/O, but net/socket and net/peer stand on it
 	"net/poll":  0, // the same
 
-	"cluster/journal": 1,
+	"cluster/journal": 1, "cluster/registered": 1,
 
 	"log": 1, "net": 1, "zkpaths/session": 1, "zkpaths/devzk": 1, "broker/purgatory": 1,
 

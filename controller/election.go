@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"time"
 
 	"barnabas/cluster"
+	"barnabas/cluster/registered"
 	"barnabas/controller/plan"
 	"barnabas/internal/kafka"
 	"barnabas/zkpaths"
@@ -223,19 +222,19 @@ func (c *Controller) lookAtBrokersAnd(ctx context.Context, all bool) error {
 			ids, paths = append(ids, id), append(paths, zkpaths.BrokerPath(id))
 		}
 	}
-	registered := map[kafka.BrokerID]*cluster.Broker{}
+	found := map[kafka.BrokerID]*cluster.Broker{}
 	err = c.readAllW(ctx, paths, func(i int, data []byte, st session.Stat) {
 		reg, err := zkpaths.DecodeRegistration(data)
 		if err != nil {
 			c.log.Warn("a registration that can't be read is ignored", "broker", ids[i], "err", err)
 			return
 		}
-		registered[ids[i]] = brokerOf(ids[i], reg, st)
+		found[ids[i]] = registered.Broker(ids[i], reg, st.Czxid, st.Mzxid)
 	})
 	if err != nil {
 		return err
 	}
-	steps, born := plan.Brokers(c.meta.Current(), registered, all)
+	steps, born := plan.Brokers(c.meta.Current(), found, all)
 	if err := c.write(ctx, brokersReason(steps), steps); err != nil {
 		return err
 	}
@@ -259,21 +258,4 @@ func brokersReason(steps []plan.Step) cluster.Reason {
 		}
 	}
 	return cluster.Reason{Code: "brokers", Args: args}
-}
-
-func brokerOf(id kafka.BrokerID, reg *zkpaths.Registration, st session.Stat) *cluster.Broker {
-	b := &cluster.Broker{ID: id, Epoch: kafka.BrokerEpoch(st.Czxid), Rack: reg.Rack, Zxid: st.Mzxid}
-	for _, e := range reg.Endpoints {
-		b.Endpoints = append(b.Endpoints, cluster.Endpoint(e))
-	}
-	for _, name := range slices.Sorted(maps.Keys(reg.Features)) {
-		if b.Features == nil {
-			b.Features = map[string]cluster.Feature{}
-		}
-		b.Features[name] = cluster.Feature{Min: reg.Features[name].Min, Max: reg.Features[name].Max}
-	}
-	if reg.Marker != nil {
-		b.Version, b.Crashed, b.FastDeath, b.Process = reg.Marker.Version, reg.Marker.Crashed, reg.Marker.FastDeath, reg.Marker.Process
-	}
-	return b
 }

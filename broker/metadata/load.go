@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"barnabas/cluster"
+	"barnabas/cluster/registered"
 	"barnabas/internal/kafka"
 	"barnabas/zkpaths"
 	"barnabas/zkpaths/session"
@@ -235,26 +236,8 @@ func (l *loader) brokers() error {
 			l.r.log.Warn("a registration that can't be read is ignored", "broker", ids[i], "err", err)
 			return
 		}
-		l.edit.ReadBroker(Registered(ids[i], reg, st))
+		l.edit.ReadBroker(registered.Broker(ids[i], reg, st.Czxid, st.Mzxid))
 	})
-}
-
-// Registered is a registration as the image holds it.
-func Registered(id kafka.BrokerID, reg *zkpaths.Registration, st session.Stat) *cluster.Broker {
-	b := &cluster.Broker{ID: id, Epoch: kafka.BrokerEpoch(st.Czxid), Rack: reg.Rack, Zxid: st.Mzxid}
-	for _, e := range reg.Endpoints {
-		b.Endpoints = append(b.Endpoints, cluster.Endpoint(e))
-	}
-	for name, f := range reg.Features {
-		if b.Features == nil {
-			b.Features = map[string]cluster.Feature{}
-		}
-		b.Features[name] = cluster.Feature{Min: f.Min, Max: f.Max}
-	}
-	if reg.Marker != nil {
-		b.Version, b.Crashed, b.FastDeath, b.Process = reg.Marker.Version, reg.Marker.Crashed, reg.Marker.FastDeath, reg.Marker.Process
-	}
-	return b
 }
 
 func (l *loader) topics() error {
