@@ -4,40 +4,16 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"barnabas/brokertest"
 )
 
-// awaitISR waits until every partition of a topic has an ISR of that size, as
-// one broker sees it.
-func awaitISR(t *testing.T, cl *kgo.Client, topic string, size int) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(time.Minute)
-	for {
-		m, err := kadm.NewClient(cl).Metadata(t.Context(), topic)
-		if err != nil {
-			t.Fatal(err)
-		}
-		full := len(m.Topics[topic].Partitions) > 0
-		for _, p := range m.Topics[topic].Partitions {
-			full = full && len(p.ISR) == size
-		}
-		if full {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("the ISRs are not of %d: %+v", size, m.Topics[topic].Partitions)
-		}
-	}
+// awaitISR waits until every partition of a topic has an ISR of that size.
+func awaitISR(c *brokertest.Cluster, topic string, size int) {
+	c.Await(fmt.Sprintf("%d in sync", size), topic, func(p brokertest.Partition) bool { return len(p.ISR) == size })
 }
 
 func sendAll(t *testing.T, cl *kgo.Client, topic string, from, to int) {
@@ -69,7 +45,7 @@ func TestReplicasReturn(t *testing.T) {
 		sendAll(t, cl, "r", sent+100, sent+200)
 		sent += 200
 		c.Broker(id).Restart()
-		awaitISR(t, cl, "r", 3)
+		awaitISR(c, "r", 3)
 	}
 	reader := c.Client(kgo.ConsumeTopics("r"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	got := map[string]int{}

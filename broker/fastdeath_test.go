@@ -55,7 +55,7 @@ func TestADeadProcessIsNoticedBeforeItsSessionEnds(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			c := longSessions(t)
 			cl := c.Client(kgo.RetryTimeout(time.Minute), kgo.MaxProduceRequestsInflightPerBroker(1))
-			awaitISR(t, cl, "t", 3)
+			awaitISR(c, "t", 3)
 			sendAll(t, cl, "t", 0, 300)
 			victim := controllerOf(t, cl, -1)
 			if what == "another" {
@@ -66,9 +66,9 @@ func TestADeadProcessIsNoticedBeforeItsSessionEnds(t *testing.T) {
 			if what == "the controller" {
 				controllerOf(t, cl, victim)
 			}
-			awaitISR(t, cl, "t", 2)
+			awaitISR(c, "t", 2)
 			c.Broker(int(victim)).Restart()
-			awaitISR(t, cl, "t", 3)
+			awaitISR(c, "t", 3)
 			if got := len(consumeAll(t, c, "t", 600)); got != 600 {
 				t.Errorf("%d records of 600", got)
 			}

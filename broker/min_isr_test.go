@@ -18,7 +18,7 @@ func TestMinISRChangesLive(t *testing.T) {
 	c := brokertest.Start(t, brokertest.Brokers(2), brokertest.Topics(brokertest.Topic{Name: topic, Partitions: 1, ReplicationFactor: 2}))
 	adm := kadm.NewClient(c.Client())
 	c.Broker(1).Kill()
-	until(t, "the ISR without the killed one", inSync(t, adm, topic, 1))
+	awaitISR(c, topic, 1)
 	cl := c.Client(kgo.RequiredAcks(kgo.AllISRAcks()), kgo.DefaultProduceTopic(topic), kgo.RecordRetries(0), kgo.DisableIdempotentWrite())
 	accepted := func(want bool) {
 		t.Helper()

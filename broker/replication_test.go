@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -74,22 +73,6 @@ func until(t *testing.T, what string, cond func() (bool, string)) {
 	}
 }
 
-func inSync(t *testing.T, adm *kadm.Client, topic string, want int) func() (bool, string) {
-	return func() (bool, string) {
-		m, err := adm.Metadata(t.Context(), topic)
-		if err != nil {
-			return false, err.Error()
-		}
-		state := ""
-		ok := len(m.Topics[topic].Partitions) > 0
-		for _, p := range m.Topics[topic].Partitions.Sorted() {
-			state += fmt.Sprintf("%d: leader %d isr %v; ", p.Partition, p.Leader, p.ISR)
-			ok = ok && len(p.ISR) == want
-		}
-		return ok, state
-	}
-}
-
 // TestReplication: three brokers keep one topic, one of them is killed under
 // load, nothing that was acknowledged is missing, and it catches up when it
 // comes back.
@@ -100,7 +83,6 @@ func TestReplication(t *testing.T) {
 		brokertest.Config("min.insync.replicas", "2"),
 		brokertest.Topics(brokertest.Topic{Name: topic, Partitions: partitions, ReplicationFactor: 3}))
 	cl := c.Client(kgo.RequiredAcks(kgo.AllISRAcks()), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
-	adm := kadm.NewClient(cl)
 	sent := 0
 	send := func(n int) {
 		t.Helper()
@@ -131,17 +113,17 @@ func TestReplication(t *testing.T) {
 	}
 	send(100)
 	same(3)
-	until(t, "all in sync", inSync(t, adm, topic, 3))
+	awaitISR(c, topic, 3)
 
 	began := time.Now()
 	c.Broker(1).Kill()
 	send(100)
 	t.Logf("since the kill: %v", time.Since(began))
-	until(t, "the ISR without the killed one", inSync(t, adm, topic, 2))
+	awaitISR(c, topic, 2)
 	same(2)
 
 	c.Broker(1).Restart()
-	until(t, "in sync again", inSync(t, adm, topic, 3))
+	awaitISR(c, topic, 3)
 	send(100)
 	same(3)
 

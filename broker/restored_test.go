@@ -32,7 +32,7 @@ func TestZooKeeperRestoredFromABackup(t *testing.T) {
 	c := brokertest.Start(t, brokertest.Brokers(2), brokertest.ZooKeeper(addr), brokertest.Config("zookeeper.session.timeout.ms", "3000"),
 		brokertest.Topics(brokertest.Topic{Name: "t", Partitions: 4, ReplicationFactor: 2}))
 	cl := c.Client(kgo.RetryTimeout(time.Minute), kgo.UnknownTopicRetries(-1))
-	awaitISR(t, cl, "t", 2)
+	awaitISR(c, "t", 2)
 	sendAll(t, cl, "t", 0, 100)
 	zk.Close()
 	backup := mem.CrashClone(100)
@@ -45,7 +45,7 @@ func TestZooKeeperRestoredFromABackup(t *testing.T) {
 			break
 		}
 	}
-	awaitISR(t, cl, "since", 2)
+	awaitISR(c, "since", 2)
 	sendAll(t, cl, "t", 100, 200)
 	zk.Close()
 	startZK(backup, addr)
@@ -61,7 +61,7 @@ func TestZooKeeperRestoredFromABackup(t *testing.T) {
 			t.Fatal("the brokers still know what ZooKeeper does not")
 		}
 	}
-	awaitISR(t, cl, "t", 2)
+	awaitISR(c, "t", 2)
 	sendAll(t, cl, "t", 200, 300)
 	if got := len(consumeAll(t, c, "t", 300)); got != 300 {
 		t.Errorf("%d records of 300", got)

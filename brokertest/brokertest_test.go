@@ -3,10 +3,8 @@ package brokertest
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -108,21 +106,12 @@ func TestKilledWritesNothing(t *testing.T) {
 // TestFailover: leaders move from a dead broker to a replica.
 func TestFailover(t *testing.T) {
 	c := Start(t, Brokers(3), Topics(Topic{Name: "r", Partitions: 6, ReplicationFactor: 2}))
-	before := leaders(t, c, "r")
+	before := c.Await("all in sync", "r", func(p Partition) bool { return p.Leader >= 0 && len(p.ISR) == 2 })
 	c.Broker(1).Kill()
-	after := leaders(t, c, "r")
-	limit := time.After(patience)
-	for waiting := true; waiting && slices.Contains(slices.Collect(maps.Values(after)), -1); { // told of the death, not of the election
-		select {
-		case <-limit:
-			waiting = false
-		case <-time.After(10 * time.Millisecond):
-			after = leaders(t, c, "r")
-		}
-	}
-	for p, leader := range after {
-		if leader < 0 || leader == 1 || before[p] != 1 && leader != before[p] {
-			t.Errorf("broker 1 is dead: partition %d, led by %d before, is led by %d", p, before[p], leader)
+	after := c.Await("without broker 1", "r", func(p Partition) bool { return p.Leader >= 0 && !slices.Contains(p.ISR, 1) })
+	for i, p := range after {
+		if p.Leader == 1 || before[i].Leader != 1 && p.Leader != before[i].Leader {
+			t.Errorf("broker 1 is dead: partition %d, led by %d before, is led by %d", i, before[i].Leader, p.Leader)
 		}
 	}
 	c.Broker(1).Restart()

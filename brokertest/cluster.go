@@ -35,7 +35,7 @@ type Cluster struct {
 }
 
 // Start starts a cluster that ends with the test. It returns when every broker
-// serves and knows all others, and the topics have leaders.
+// serves and knows all others, and the topics' leaders.
 func Start(t testing.TB, opts ...Option) *Cluster {
 	t.Helper()
 	o := defaults()
@@ -145,7 +145,8 @@ func (c *Cluster) client(addrs []string, opts ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addrs...), kgo.MetadataMinAge(10 * time.Millisecond)}, opts...)...)
 }
 
-// CreateTopics creates topics and returns when all their partitions have leaders.
+// CreateTopics creates topics and returns when every running broker knows the
+// leaders of all their partitions.
 func (c *Cluster) CreateTopics(topics ...Topic) {
 	c.t.Helper()
 	if len(topics) == 0 {
@@ -163,6 +164,9 @@ func (c *Cluster) CreateTopics(topics ...Topic) {
 		if _, err := admin.CreateTopic(ctx, int32(max(t.Partitions, 1)), int16(max(t.ReplicationFactor, 1)), t.configs(), t.Name); err != nil {
 			c.t.Fatalf("brokertest: creating topic %q: %v", t.Name, err)
 		}
+	}
+	for _, t := range topics {
+		c.Await("a leader", t.Name, func(p Partition) bool { return p.Leader >= 0 })
 	}
 }
 

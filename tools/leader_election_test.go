@@ -6,9 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"barnabas/brokertest"
@@ -36,34 +34,12 @@ func TestLeaderElection(t *testing.T) {
 	c := brokertest.Start(t, brokertest.Brokers(3), brokertest.Config("auto.leader.rebalance.enable", "false"),
 		brokertest.Topics(brokertest.Topic{Name: "t", Partitions: 1, ReplicationFactor: 2}))
 	cl := c.Client(kgo.DefaultProduceTopic("t"))
-	admin := kadm.NewClient(cl)
-	state := func() kadm.PartitionDetail {
-		m, err := admin.Metadata(t.Context(), "t")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return m.Topics["t"].Partitions[0] // zero if the broker that was asked has not heard of it yet
+	bothIn := func(p brokertest.Partition) bool { return len(p.ISR) == 2 }
+	leads := func(id int32) func(brokertest.Partition) bool {
+		return func(p brokertest.Partition) bool { return bothIn(p) && p.Leader == id }
 	}
-	await := func(what string, ok func(kadm.PartitionDetail) bool) {
-		t.Helper()
-		deadline, tick := time.After(time.Minute), time.NewTicker(10*time.Millisecond)
-		defer tick.Stop()
-		for !ok(state()) {
-			select {
-			case <-tick.C:
-			case <-deadline:
-				t.Fatalf("waited too long for %s: %+v", what, state())
-			}
-		}
-	}
-	bothIn := func(p kadm.PartitionDetail) bool { return len(p.ISR) == 2 }
-	var first, second int32
-	await("both in sync", func(p kadm.PartitionDetail) bool {
-		if bothIn(p) {
-			first, second = p.Replicas[0], p.Replicas[1]
-		}
-		return bothIn(p)
-	})
+	replicas := c.Await("both in sync", "t", bothIn)[0].Replicas
+	first, second := replicas[0], replicas[1]
 
 	out, _ := onCluster(t, c, 0, "leader-election", "--election-type", "preferred", "--topic", "t", "--partition", "0")
 	same(t, "nothing to do", out, "Valid replica already elected for partitions t-0\n")
@@ -71,7 +47,7 @@ func TestLeaderElection(t *testing.T) {
 	same(t, "nothing to do for all", out+errs, "No partition needs an election.\n")
 
 	c.Broker(int(first)).Restart()
-	await("the second to lead with both in sync", func(p kadm.PartitionDetail) bool { return p.Leader == second && bothIn(p) })
+	c.Await("the second leads, both in sync", "t", leads(second))
 	out, _ = onCluster(t, c, 0, "leader-election", "--election-type", "PREFERRED", "--all-topic-partitions", "--dry-run")
 	same(t, "dry run", out, fmt.Sprintf("t-0\twould go from %d to %d\n", second, first))
 	file := filepath.Join(t.TempDir(), "partitions.json")
@@ -86,7 +62,7 @@ Error completing leader election (PREFERRED) for partition: no-3: org.apache.kaf
 	if !strings.Contains(errs, "1 replica(s) could not be elected") {
 		t.Errorf("stderr: %s", errs)
 	}
-	await("the first to lead", func(p kadm.PartitionDetail) bool { return bothIn(p) && p.Leader == first })
+	c.Await("the first leads", "t", leads(first))
 
 	// The second misses a record, and then the first is gone.
 	produce := func() {
@@ -96,16 +72,14 @@ Error completing leader election (PREFERRED) for partition: no-3: org.apache.kaf
 	}
 	produce()
 	c.Broker(int(second)).Stop()
-	await("the second to leave", func(p kadm.PartitionDetail) bool { return len(p.ISR) == 1 })
+	c.Await("the second has left", "t", func(p brokertest.Partition) bool { return len(p.ISR) == 1 })
 	produce()
 	c.Broker(int(first)).Stop()
 	c.Broker(int(second)).Restart()
-	await("no leader", func(p kadm.PartitionDetail) bool {
-		return len(p.Replicas) == 2 && p.Leader < 0 && len(p.OfflineReplicas) == 1
-	})
+	c.Await("no leader", "t", func(p brokertest.Partition) bool { return p.Leader < 0 && len(p.OfflineReplicas) == 1 })
 	out, _ = onCluster(t, c, 0, "leader-election", "--election-type", "UNCLEAN", "--topic", "t", "--partition", "0", "--dry-run")
 	same(t, "unclean dry run", out, fmt.Sprintf("t-0\twould be led by %d\tepoch 2\tend 1\tlost: what only %d, in sync, had\n", second, first))
 	out, _ = onCluster(t, c, 0, "leader-election", "--election-type", "UNCLEAN", "--topic", "t", "--partition", "0")
 	same(t, "unclean", out, "Successfully completed leader election (UNCLEAN) for partitions t-0\n")
-	await("the second to lead", func(p kadm.PartitionDetail) bool { return p.Leader == second })
+	c.Await("the second leads", "t", func(p brokertest.Partition) bool { return p.Leader == second })
 }

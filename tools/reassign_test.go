@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -179,7 +180,7 @@ func TestReassign(t *testing.T) {
 		}
 	}
 	cl := c.Client(kgo.RecordPartitioner(kgo.RoundRobinPartitioner())) // so that no partition moves at once
-	for range 3000 {
+	for range 9000 {
 		value := make([]byte, 1000)
 		rand.Read(value) // not to be compressed
 		cl.Produce(t.Context(), &kgo.Record{Topic: "t", Value: value}, nil)
@@ -209,8 +210,11 @@ func TestReassign(t *testing.T) {
 	}
 	rollback, move := write("back.json", lines[1]), write("move.json", lines[4])
 
-	// Slow enough to be seen, and cancelled.
-	out, _ = tool(0, "--execute", "--reassignment-json-file", move, "--throttle", "20000")
+	// Slow enough to be seen, and cancelled. A broker hears of a rate in its own time:
+	// here before the tool sets the same, so that nothing moves without one.
+	const rate = "20000"
+	throttle(t, cl, rate, 0, 1, 2, 3)
+	out, _ = tool(0, "--execute", "--reassignment-json-file", move, "--throttle", rate)
 	for _, l := range []string{"Current partition replica assignment\n\n" + lines[1] + "\n\nSave this to use as the --reassignment-json-file option during rollback\n",
 		"Warning: You must run --verify periodically", "The inter-broker throttle limit was set to 20000 B/s\n", "Successfully started partition reassignments for t-0,t-1,t-2\n"} {
 		if !strings.Contains(out, l) {
@@ -264,4 +268,38 @@ func TestReassign(t *testing.T) {
 	}
 	tool(0, "--cancel", "--reassignment-json-file", rollback)
 	await("after the cancellation", want.String())
+}
+
+// throttle bounds how fast brokers copy what is throttled, in bytes per second, and
+// waits until each of them knows.
+func throttle(t *testing.T, cl *kgo.Client, rate string, brokers ...int32) {
+	t.Helper()
+	admin := kadm.NewClient(cl)
+	set := []kadm.AlterConfig{{Name: "leader.replication.throttled.rate", Value: &rate}, {Name: "follower.replication.throttled.rate", Value: &rate}}
+	if _, err := admin.AlterBrokerConfigs(t.Context(), set, brokers...); err != nil {
+		t.Fatal(err)
+	}
+	limit, tick := time.After(time.Minute), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for len(brokers) > 0 {
+		got, err := admin.DescribeBrokerConfigs(t.Context(), brokers[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := 0
+		for _, c := range got[0].Configs {
+			if (c.Key == set[0].Name || c.Key == set[1].Name) && c.MaybeValue() == rate {
+				known++
+			}
+		}
+		if known == len(set) {
+			brokers = brokers[1:]
+			continue
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("broker %d does not know the rate", brokers[0])
+		}
+	}
 }
