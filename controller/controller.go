@@ -69,6 +69,13 @@ type Options struct {
 	// EntryAge is how old an entry of the change log must be to be purged, counted to
 	// the newest. Default: 2 minutes, but at least two session timeouts.
 	EntryAge time.Duration
+	// RenewAbove is the number of entries after which the change log is begun anew.
+	// Default 1 << 28.
+	RenewAbove int64
+	// NameBytes bounds the names of all topics together: one reply lists them, and
+	// ZooKeeper's tools take 1 MiB of it. Half of it is warned of, and what would take
+	// more than nine tenths is refused. Default 1 MiB.
+	NameBytes int
 	// ScrubRest is the pause after all states were compared with their znodes.
 	// Default 15 s.
 	ScrubRest time.Duration
@@ -122,6 +129,9 @@ type reign struct {
 	asking      bool                               // a survey is under way
 	leaderless  bool                               // there was something to ask about at the last look
 	waits       map[kafka.TopicPartition]time.Time // what is to be asked about, since when
+	// warnedOfNames: the names of all topics take more than half of their room, and
+	// the log says so.
+	warnedOfNames bool
 	// trouble is what was logged of topics that can't be dealt with.
 	trouble map[string]string
 	// awaited are the dead brokers that the log names as targets of
@@ -145,6 +155,12 @@ func New(o Options) *Controller {
 	}
 	if o.CrashedWait <= 0 {
 		o.CrashedWait = crashedWait
+	}
+	if o.RenewAbove <= 0 {
+		o.RenewAbove = renewAbove
+	}
+	if o.NameBytes <= 0 {
+		o.NameBytes = 1 << 20
 	}
 	if o.ScrubRest <= 0 {
 		o.ScrubRest = scrubRest

@@ -13,11 +13,14 @@ import (
 )
 
 const (
-	keepEntries   = 100              // the newest, always
-	purgeEvery    = time.Minute      // between looks
-	minEntryAge   = 2 * time.Minute  // twice a session timeout, at least
-	keepNotes     = 15 * time.Minute // of /config/changes, as Apache Kafka
-	recreateAbove = 1 << 30          // entry number at which a new log is begun
+	keepEntries = 100              // the newest, always
+	purgeEvery  = time.Minute      // between looks
+	minEntryAge = 2 * time.Minute  // twice a session timeout, at least
+	keepNotes   = 15 * time.Minute // of /config/changes, as Apache Kafka
+	// renewAbove is the default of Options.RenewAbove. ZooKeeper counts creations and
+	// deletions of entries together, twice their number, in 32 bits with a sign: it
+	// would have to be far below 1 << 30.
+	renewAbove = 1 << 28
 )
 
 // housekeeping removes what nobody needs any more; failing is harmless.
@@ -51,16 +54,41 @@ func (c *Controller) housekeeping(ctx context.Context) {
 }
 
 // purgeEntries deletes the oldest entries: a prefix, never the newest hundred,
-// and nothing that a broker may still be about to read.
+// and nothing that a broker may still be about to read. A log whose numbers are
+// near their end is begun anew.
 func (c *Controller) purgeEntries(ctx context.Context) error {
 	st, ok, err := c.zk.Exists(ctx, zkpaths.MetadataChanges)
-	if err != nil || !ok || st.NumChildren <= 2*keepEntries {
+	renew := c.meta.Current().Next > c.opts.RenewAbove
+	if err != nil || !ok || st.NumChildren <= 2*keepEntries && !renew {
 		return err
 	}
+	if renew {
+		return c.renewLog(ctx)
+	}
+	numbers, err := c.entries(ctx)
+	if err != nil || len(numbers) <= keepEntries {
+		return err
+	}
+	newest, ok, err := c.zk.Exists(ctx, zkpaths.MetadataChangePath(numbers[len(numbers)-1]))
+	if err != nil || !ok {
+		return err
+	}
+	age := c.opts.EntryAge
+	if age <= 0 {
+		age = max(minEntryAge, 2*c.zk.SessionTimeout())
+	}
+	ops, err := c.deletions(ctx, numbers[:min(len(numbers)-keepEntries, maxOps-3)], func(st session.Stat) bool {
+		return newest.Ctime-st.Ctime >= age.Milliseconds()
+	})
+	if err == nil && len(ops) > 0 {
+		_, err = c.commit(ctx, ops, c.restated())
+	}
+	return err
+}
+
+// entries are the numbers of the entries that there are, in order.
+func (c *Controller) entries(ctx context.Context) ([]int64, error) {
 	names, _, err := c.zk.Children(ctx, zkpaths.MetadataChanges)
-	if err != nil {
-		return err
-	}
 	var numbers []int64
 	for _, name := range names {
 		if n, ok := zkpaths.ParseMetadataChange(name); ok {
@@ -68,45 +96,30 @@ func (c *Controller) purgeEntries(ctx context.Context) error {
 		}
 	}
 	slices.Sort(numbers)
-	if len(numbers) <= keepEntries {
-		return nil
-	}
-	newest, ok, err := c.zk.Exists(ctx, zkpaths.MetadataChangePath(numbers[len(numbers)-1]))
-	if err != nil || !ok {
-		return err
-	}
-	old := numbers[:min(len(numbers)-keepEntries, maxOps-3)]
-	stats := make([]session.Stat, len(old))
-	paths := make([]string, len(old))
-	for i, n := range old {
+	return numbers, err
+}
+
+// deletions deletes entries up to the first that is not due.
+func (c *Controller) deletions(ctx context.Context, numbers []int64, due func(session.Stat) bool) ([]session.Op, error) {
+	stats, paths := make([]session.Stat, len(numbers)), make([]string, len(numbers))
+	for i, n := range numbers {
 		paths[i] = zkpaths.MetadataChangePath(n)
 	}
-	c.zk.GetAll(ctx, paths, func(i int, _ []byte, st session.Stat, gerr error) {
-		stats[i], err = st, errors.Join(err, gerr)
+	var failed error
+	c.zk.GetAll(ctx, paths, func(i int, _ []byte, st session.Stat, err error) {
+		stats[i], failed = st, errors.Join(failed, err)
 	})
-	if err != nil {
-		return err
-	}
-	age := c.opts.EntryAge
-	if age <= 0 {
-		age = max(minEntryAge, 2*c.zk.SessionTimeout())
+	if failed != nil {
+		return nil, failed
 	}
 	var ops []session.Op
 	for i, st := range stats {
-		if newest.Ctime-st.Ctime < age.Milliseconds() {
+		if !due(st) {
 			break
 		}
 		ops = append(ops, session.DeleteOp(paths[i], st.Version))
 	}
-	if len(ops) > 0 {
-		if _, err := c.commit(ctx, ops, c.restated()); err != nil {
-			return err
-		}
-	}
-	if numbers[len(numbers)-1] > recreateAbove {
-		return c.newLog(ctx)
-	}
-	return nil
+	return ops, nil
 }
 
 // restated is an entry that tells again of what is purged and must still be found:
@@ -115,20 +128,41 @@ func (c *Controller) restated() *cluster.Entry {
 	return &cluster.Entry{Reason: cluster.Reason{Code: "restated"}, Brokers: plan.Restate(c.meta.Current())}
 }
 
-// newLog empties and re-creates the log's parent long before the numbers of
-// sequential znodes end. Every broker then loads fully.
-func (c *Controller) newLog(ctx context.Context) error {
-	names, st, err := c.zk.Children(ctx, zkpaths.MetadataChanges)
-	if err != nil || len(names) > maxOps-4 {
-		return err
+// renewLog empties and re-creates the log's parent long before the numbers of
+// sequential znodes end. Every broker then loads fully, and another reign begins:
+// brokers tell by epoch and number who has read more (protocol.Stamp), and numbers
+// go back here.
+func (c *Controller) renewLog(ctx context.Context) error {
+	for {
+		numbers, err := c.entries(ctx)
+		if err != nil {
+			return err
+		}
+		last := len(numbers) <= maxOps-5
+		ops, err := c.deletions(ctx, numbers[:min(len(numbers), maxOps-5)], func(session.Stat) bool { return true })
+		if err != nil {
+			return err
+		}
+		if last {
+			st, ok, err := c.zk.Exists(ctx, zkpaths.MetadataChanges)
+			if err != nil || !ok {
+				return err
+			}
+			ops = append(ops, session.DeleteOp(zkpaths.MetadataChanges, st.Version), session.CreateOp(zkpaths.MetadataChanges, nil, session.Persistent))
+			c.log.Info("beginning the change log anew, since its numbers are near their end", "number", c.meta.Current().Next)
+		}
+		if _, err := c.commit(ctx, ops, c.restated()); err != nil {
+			return err
+		}
+		if r := c.reign; last && r != nil {
+			c.resign("the change log was begun anew")
+			c.abdicate(ctx, r)
+			c.queue.put(zkpaths.ControllerPath, evController)
+		}
+		if last {
+			return nil
+		}
 	}
-	var ops []session.Op
-	for _, name := range names {
-		ops = append(ops, session.DeleteOp(zkpaths.MetadataChanges+"/"+name, -1))
-	}
-	ops = append(ops, session.DeleteOp(zkpaths.MetadataChanges, st.Version), session.CreateOp(zkpaths.MetadataChanges, nil, session.Persistent))
-	_, err = c.commit(ctx, ops, c.restated())
-	return err
 }
 
 // purgeNotes deletes notifications of config changes that all have read.

@@ -17,10 +17,6 @@ import (
 	"barnabas/zkpaths/session"
 )
 
-// maxNameBytes bounds the names of all topics together: one reply lists them,
-// and ZooKeeper's tools take 1 MiB of it.
-const maxNameBytes = 1 << 20
-
 // call runs f on the loop and waits for it. A broker that does not reign answers
 // ErrNotController. If ctx ends first, f may still run.
 func call[T any](ctx context.Context, c *Controller, name string, f func(ctx context.Context) (T, error)) (T, error) {
@@ -126,6 +122,9 @@ func (c *Controller) place(ctx context.Context, n cluster.NewTopic) (made cluste
 	if err := collision(im, n.Name); err != nil {
 		return made, nt, err
 	}
+	if err := c.roomForName(im, n.Name); err != nil {
+		return made, nt, err
+	}
 	marked, err := c.markedForDeletion(ctx)
 	if err != nil {
 		return made, nt, err
@@ -161,23 +160,38 @@ func numbered(first int32, of [][]kafka.BrokerID) map[int32][]kafka.BrokerID {
 	return out
 }
 
-// collision refuses names that differ only in dots and underscores, and names
-// for which the list of topics has no room.
+// collision refuses names that differ only in dots and underscores.
 func collision(im *cluster.Image, name string) error {
-	key, sum := kafka.CollisionKey(name), len(name)
+	key := kafka.CollisionKey(name)
 	var same []string
 	for t := range im.Topics() {
-		sum += len(t.Name) + 4
 		if kafka.CollisionKey(t.Name) == key {
 			same = append(same, t.Name)
 		}
 	}
-	if len(same) > 0 {
-		slices.Sort(same)
-		return protocol.Fail(protocol.InvalidTopic, fmt.Sprintf("Topic '%s' collides with existing topics: %s", name, strings.Join(same, ", ")))
+	if len(same) == 0 {
+		return nil
 	}
-	if sum > maxNameBytes*9/10 {
-		return protocol.Fail(protocol.PolicyViolation, "The names of all topics together are near the limit of what ZooKeeper lists in one reply.")
+	slices.Sort(same)
+	return protocol.Fail(protocol.InvalidTopic, fmt.Sprintf("Topic '%s' collides with existing topics: %s", name, strings.Join(same, ", ")))
+}
+
+// roomForName refuses names for which the list of topics has no room, and warns long
+// before.
+func (c *Controller) roomForName(im *cluster.Image, name string) error {
+	const lengthPrefix = 4
+	sum := lengthPrefix + len(name)
+	for t := range im.Topics() {
+		sum += lengthPrefix + len(t.Name)
+	}
+	limit := c.opts.NameBytes
+	if sum > limit/10*9 {
+		return protocol.Fail(protocol.PolicyViolation, fmt.Sprintf("The names of all topics together would take %d bytes, of %d that ZooKeeper lists in one reply. Delete topics, or use shorter names.", sum, limit))
+	}
+	if sum > limit/2 && !c.reign.warnedOfNames {
+		c.reign.warnedOfNames = true
+		c.log.Warn("the names of all topics together take more than half of what ZooKeeper lists in one reply; at nine tenths no topic can be made any more",
+			"bytes", sum, "limit", limit, "topics", im.TopicCount())
 	}
 	return nil
 }

@@ -160,7 +160,11 @@ func (r *Reader) lookBack(ctx context.Context, log, next int64) (told []int64) {
 		}
 	})
 	for i, en := range entries {
-		if en != nil && r.opts.OnEntry != nil {
+		if en == nil {
+			continue
+		}
+		r.note(en.Token, first+int64(i)) // its writer may not know yet that it is done
+		if r.opts.OnEntry != nil {
 			r.opts.OnEntry(log, first+int64(i), made[i], en)
 		}
 	}
