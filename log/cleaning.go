@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -38,8 +39,8 @@ type CleanerStats struct {
 	Runs, BytesRead, BytesKept, Unread int64
 	// Running is how many logs are being compacted.
 	Running int
-	// Uncleanable are the partitions that are left out since they are damaged, with
-	// the reason; UncleanableBytes is their size.
+	// Uncleanable are the partitions that are damaged, with the reason: left out, or
+	// compacted but for batches that can't be read. UncleanableBytes is their size.
 	Uncleanable      map[kafka.TopicPartition]error
 	UncleanableBytes int64
 	// MaxDirtyRatio is the dirtiest log's, 0 to 1, MaxDelay by how much the largest
@@ -65,11 +66,14 @@ type compaction struct {
 	// damaged says which logs are left out, and since when: a log that was made anew
 	// is tried again.
 	damaged map[*Log]error
-	looked  time.Time
+	// unread says which logs have batches that the last run could not read: they are
+	// compacted all the same, but for these.
+	unread map[*Log]error
+	looked time.Time
 }
 
 func newCompaction(o CleanerOptions) *compaction {
-	c := &compaction{wake: make(chan struct{}, 1), running: map[kafka.TopicPartition]bool{}, idle: map[kafka.TopicPartition]bool{}, damaged: map[*Log]error{}}
+	c := &compaction{wake: make(chan struct{}, 1), running: map[kafka.TopicPartition]bool{}, idle: map[kafka.TopicPartition]bool{}, damaged: map[*Log]error{}, unread: map[*Log]error{}}
 	c.o.Store(&o)
 	return c
 }
@@ -94,9 +98,13 @@ func (m *Manager) CleanerStats() CleanerStats {
 	st := c.stats
 	st.Running = len(c.running)
 	st.Uncleanable = make(map[kafka.TopicPartition]error, len(c.damaged))
-	for l, err := range c.damaged {
-		st.Uncleanable[l.tp] = err
-		st.UncleanableBytes += l.Size()
+	for _, logs := range []map[*Log]error{c.unread, c.damaged} {
+		for l, err := range logs {
+			if _, ok := st.Uncleanable[l.tp]; !ok {
+				st.UncleanableBytes += l.Size()
+			}
+			st.Uncleanable[l.tp] = err
+		}
 	}
 	if !c.looked.IsZero() {
 		st.SinceLast = time.Since(c.looked)
@@ -201,9 +209,11 @@ func (m *Manager) forgetDamaged() {
 	c := m.compaction
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for l := range c.damaged {
-		if now, ok := m.Get(l.tp); !ok || now != l {
-			delete(c.damaged, l)
+	for _, logs := range []map[*Log]error{c.unread, c.damaged} {
+		for l := range logs {
+			if now, ok := m.Get(l.tp); !ok || now != l {
+				delete(logs, l)
+			}
 		}
 	}
 }
@@ -214,6 +224,25 @@ func (c *compaction) quarantine(l *Log, err error) {
 	c.damaged[l] = err
 	c.mu.Unlock()
 	l.logger.Error("partition can't be compacted any more: it is damaged; the others are", "err", err)
+}
+
+// tellUnread notes whether a run found batches that it could not read, and says so
+// when it is news. Nothing that is in them is known to be superseded, or supersedes
+// anything, so that the rest of the log can be compacted: one bad batch must not let
+// it grow for ever.
+func (c *compaction) tellUnread(l *Log, done *Compaction) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if done.Unread == 0 {
+		delete(c.unread, l)
+		return
+	}
+	was := c.unread[l]
+	err := fmt.Errorf("%d batches can't be read, the first at offset %d", done.Unread, done.FirstUnread)
+	c.unread[l] = err
+	if was == nil || was.Error() != err.Error() {
+		l.logger.Error("partition can't be compacted as a whole: it has batches whose records can't be read, which stay as they are; the rest is", "err", err)
+	}
 }
 
 // clean compacts one log.
@@ -233,9 +262,7 @@ func (m *Manager) clean(ctx context.Context, d *logDir, l *Log, o *CleanerOption
 		l.logger.Info("log compacted", "to", done.FirstDirty, "keys", done.Keys,
 			"read_bytes", done.BytesRead, "kept_bytes", done.BytesKept, "records", done.RecordsRead, "kept_records", done.RecordsKept,
 			"segments", done.SegmentsIn, "kept_segments", done.SegmentsOut, "took", took.Round(time.Millisecond))
-		if done.Unread > 0 {
-			l.logger.Warn("batches with records that can't be read were kept as they are", "batches", done.Unread, "first_offset", done.FirstUnread)
-		}
+		c.tellUnread(l, &done)
 	case isCorrupt(err):
 		c.quarantine(l, err)
 	case errors.Is(err, context.Canceled), errors.Is(err, ErrClosed), errors.Is(err, ErrOffline):

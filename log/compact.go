@@ -184,6 +184,7 @@ func (l *Log) Compact(ctx context.Context, o CompactOptions) (Compaction, error)
 	}
 	defer releaseSources(list)
 	r := &compactRun{l: l, o: o, ctx: ctx, opts: l.opts.Load(), firstDirty: first, cuts: cuts, done: Compaction{FirstDirty: first, FirstUnread: -1}}
+	r.keys.Codecs = l.o.Codecs
 	list, _, err = l.cleanable(list, first, o.Now)
 	if err == nil && len(list) > 0 && list[len(list)-1].next > first {
 		err = r.run(list)
@@ -212,6 +213,7 @@ type compactRun struct {
 	cuts       int64
 	done       Compaction
 	buf        []byte
+	keys       batch.Filter // reads them for the map
 }
 
 func (r *compactRun) run(list []source) error {
@@ -374,21 +376,19 @@ func (r *compactRun) announce(txns *cleaner.Txns, s *source) error {
 	return err
 }
 
-// mapBatch puts the keys of a batch into the map; false if it is full. Batches
-// that can't be read have no keys: nothing is superseded by them.
+// mapBatch puts the keys of a batch into the map; false if it is full. A batch of
+// which not all can be read has no keys: nothing is superseded by it.
 func (r *compactRun) mapBatch(h *batch.Header, b []byte, txns *cleaner.Txns) bool {
 	m := r.o.Map
 	if h.Control() {
 		kind, ok := controlType(h, b)
 		txns.Marker(h, kind, ok)
 	} else if !txns.Data(h) && h.LastOffset() >= r.firstDirty {
-		for rec, err := range batch.Records(b, r.l.o.Codecs) {
-			if err != nil {
-				break
-			}
-			if rec.Key != nil && rec.Offset >= r.firstDirty && !m.Put(rec.Key, rec.Offset) {
-				return false
-			}
+		more, err := r.keys.Keys(h, b, func(offset int64, key []byte) bool {
+			return key == nil || offset < r.firstDirty || m.Put(key, offset)
+		})
+		if err == nil && !more {
+			return false
 		}
 	}
 	if h.LastOffset() >= r.firstDirty {

@@ -55,13 +55,9 @@ func (f *Filter) Apply(h *Header, b []byte, o *FilterOptions) (Filtered, error) 
 	if h.Magic != 2 {
 		return Filtered{}, fmt.Errorf("%w: message format %d", ErrInvalidRecord, h.Magic)
 	}
-	p := b[HeaderSize:h.Size()]
-	if h.Codec() != None && h.Count > 0 {
-		var err error
-		if f.opened, err = f.Codecs.Decompress(h.Codec(), f.opened[:0], p, 0); err != nil {
-			return Filtered{}, err
-		}
-		p = f.opened
+	p, err := f.open(h, b)
+	if err != nil {
+		return Filtered{}, err
 	}
 	tombstones, read, err := f.choose(h, p, o.Keep)
 	if err != nil {
@@ -83,12 +79,85 @@ func (f *Filter) Apply(h *Header, b []byte, o *FilterOptions) (Filtered, error) 
 	return res, err
 }
 
+// Keys calls fn with offset and key (nil if it has none) of each record of b, one
+// whole batch or message of any format with the header h, until fn returns false;
+// more is what it returned last. It calls nobody, and fails as Apply does, if not
+// all of the records can be read: what half a batch says is not to be acted upon.
+func (f *Filter) Keys(h *Header, b []byte, fn func(offset int64, key []byte) bool) (more bool, err error) {
+	if h.Magic < 2 {
+		return f.legacyKeys(h, b, fn)
+	}
+	p, err := f.open(h, b)
+	if err != nil {
+		return true, err
+	}
+	w := walker{p: p, left: h.Count}
+	for w.next() {
+		if err := h.holds(&w.rec); err != nil {
+			return true, err
+		}
+	}
+	if w.err != nil {
+		return true, w.err
+	}
+	for w = (walker{p: p, left: h.Count}); w.next(); {
+		if !fn(h.BaseOffset+w.rec.offsetDelta, w.rec.key) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// legacyKeys opens a wrapper twice: nobody makes them any more.
+func (f *Filter) legacyKeys(h *Header, b []byte, fn func(offset int64, key []byte) bool) (more bool, err error) {
+	previous := int64(Absent)
+	for rec, err := range Records(b, f.Codecs) {
+		if err == nil {
+			err = h.follows(rec.Offset, previous)
+		}
+		if err != nil {
+			return true, err
+		}
+		previous = rec.Offset
+	}
+	for rec, err := range Records(b, f.Codecs) {
+		if err != nil || !fn(rec.Offset, rec.Key) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// holds tells whether a record has one of the batch's own offsets. Produce stores
+// them as sent; compaction would take a larger one for the last of its key, and
+// remove what came after.
+func (h *Header) holds(r *rawRecord) error {
+	if r.offsetDelta < 0 || r.offsetDelta > int64(h.LastOffsetDelta) {
+		return fmt.Errorf("%w: offset delta %d in a batch of %d offsets", ErrInvalidRecord, r.offsetDelta, int64(h.LastOffsetDelta)+1)
+	}
+	return nil
+}
+
+// open returns the records of b, decompressed.
+func (f *Filter) open(h *Header, b []byte) ([]byte, error) {
+	p := b[HeaderSize:h.Size()]
+	if h.Codec() == None || h.Count == 0 {
+		return p, nil
+	}
+	var err error
+	f.opened, err = f.Codecs.Decompress(h.Codec(), f.opened[:0], p, 0)
+	return f.opened, err
+}
+
 // choose notes the records that stay, and whether a tombstone is among them.
 func (f *Filter) choose(h *Header, p []byte, keep func(int64, []byte, bool) bool) (tombstones bool, read int, err error) {
 	f.spans = f.spans[:0]
 	w := walker{p: p, left: h.Count}
 	for w.next() {
 		read++
+		if err := h.holds(&w.rec); err != nil {
+			return false, read, err
+		}
 		if !keep(h.BaseOffset+w.rec.offsetDelta, w.rec.key, w.rec.value == nil) {
 			continue
 		}

@@ -38,8 +38,8 @@ func (f *Filter) ApplyLegacy(h *Header, b []byte, keep func(offset int64, key []
 			return Filtered{}, err
 		}
 		offset := add + ih.BaseOffset
-		if offset <= previous || offset > h.BaseOffset {
-			return Filtered{}, fmt.Errorf("%w: offset %d after %d inside the message at offset %d", ErrInvalidRecord, offset, previous, h.BaseOffset)
+		if err := h.follows(offset, previous); err != nil {
+			return Filtered{}, err
 		}
 		previous = offset
 		if !keep(offset, key, value == nil) {
@@ -74,4 +74,13 @@ func (f *Filter) ApplyLegacy(h *Header, b []byte, keep func(offset int64, key []
 	res.Bytes = f.out
 	res.Header, err = ParseHeader(res.Bytes)
 	return res, err
+}
+
+// follows tells whether a message inside a wrapper has an offset of the wrapper's own,
+// behind the previous one's.
+func (h *Header) follows(offset, previous int64) error {
+	if offset <= previous || offset > h.BaseOffset {
+		return fmt.Errorf("%w: offset %d after %d inside the message at offset %d", ErrInvalidRecord, offset, previous, h.BaseOffset)
+	}
+	return nil
 }

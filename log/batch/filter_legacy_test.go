@@ -139,6 +139,7 @@ func FuzzFilterLegacy(f *testing.F) {
 			}
 			return keep
 		})
+		checkKeys(t, codecs, &h, whole, &got, err)
 		if err != nil || got.Bytes == nil || got.Unchanged {
 			return
 		}

@@ -150,6 +150,7 @@ func FuzzFilter(f *testing.F) {
 			n++
 			return which>>(n%64)&1 == 1
 		}})
+		checkKeys(t, small, &h, whole, &got, err)
 		if err != nil || got.Bytes == nil || got.Unchanged {
 			return
 		}
@@ -168,4 +169,32 @@ func FuzzFilter(f *testing.F) {
 			t.Fatalf("%d records, told %d", kept, got.Kept)
 		}
 	})
+}
+
+// checkKeys: Keys tells of all records or of none, and knows those that a filter, with
+// the result got and err, has read.
+func checkKeys(t *testing.T, codecs *Codecs, h *Header, b []byte, got *Filtered, err error) {
+	t.Helper()
+	n := 0
+	fl := Filter{Codecs: codecs}
+	more, kerr := fl.Keys(h, b, func(offset int64, _ []byte) bool {
+		if n++; offset > h.LastOffset() {
+			t.Errorf("offset %d in a batch up to %d", offset, h.LastOffset())
+		}
+		return true
+	})
+	switch {
+	case !more:
+		t.Error("ended early")
+	case kerr != nil && (n > 0 || err == nil):
+		t.Errorf("%d records told of before %v; the filter: %v", n, kerr, err)
+	case err == nil && n != got.Read:
+		t.Errorf("%d records told of, the filter read %d", n, got.Read)
+	}
+	if n > 1 {
+		n = 0
+		if more, err := fl.Keys(h, b, func(int64, []byte) bool { n++; return false }); more || err != nil || n != 1 {
+			t.Errorf("not ended when asked to: %d, %v, %v", n, more, err)
+		}
+	}
 }
