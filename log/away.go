@@ -1,6 +1,7 @@
 package log
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"time"
@@ -50,14 +51,13 @@ func (m *Manager) moveAway(tp kafka.TopicPartition, only *Log, how, reason strin
 	e, ok := m.logs[tp]
 	delete(m.logs, tp)
 	if u := m.unopened[tp]; !ok && u != nil {
-		if u.begun {
-			u.away, u.why = how, reason
-			m.mu.Unlock()
+		u.away, u.why = how, reason
+		begun := u.begun
+		m.mu.Unlock()
+		if begun {
 			return nil
 		}
-		delete(m.unopened, tp)
-		m.mu.Unlock()
-		return m.putAway(u.dir, path.Join(u.dir.path, tp.String()), tp, how, reason)
+		return m.putUnopenedAway(tp, u)
 	}
 	m.mu.Unlock()
 	if !ok {
@@ -67,8 +67,24 @@ func (m *Manager) moveAway(tp kafka.TopicPartition, only *Log, how, reason strin
 		if err := e.log.Abandon(); err != nil {
 			return err
 		}
-		return m.putAway(e.dir, e.log.Dir(), tp, how, reason)
+		return m.putUnopenedAway(tp, &unopened{dir: e.dir, away: how, why: reason})
 	})
+}
+
+// putUnopenedAway is putAway of a log that is not open. Where there is no room for
+// the new name the log is as one that is still to be opened, so that nobody makes
+// another, until there is (retryShort).
+func (m *Manager) putUnopenedAway(tp kafka.TopicPartition, u *unopened) error {
+	err := m.putAway(u.dir, path.Join(u.dir.path, tp.String()), tp, u.away, u.why)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !errors.Is(err, ErrNoRoom) {
+		delete(m.unopened, tp)
+		return err
+	}
+	u.begun, u.short = false, true
+	m.unopened[tp] = u
+	return err
 }
 
 // putAway renames the directory of a log that is closed.
@@ -78,6 +94,9 @@ func (m *Manager) putAway(d *logDir, dir string, tp kafka.TopicPartition, how, r
 	}
 	name := path.Join(d.path, awayName(tp, how))
 	if err := m.o.FS.Rename(dir, name); err != nil {
+		if vfs.NoSpace(err) {
+			return fmt.Errorf("%w: %w", ErrNoRoom, err)
+		}
 		return d.fail(m, err)
 	}
 	now := time.Now()

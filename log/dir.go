@@ -44,6 +44,9 @@ type logDir struct {
 	// missing are partitions that a checkpoint names and that have no directory, and
 	// the topics that they may be of; none: any. Guarded by Manager.mu.
 	missing map[kafka.TopicPartition][]kafka.TopicID
+	// shortFutures are copies for whose opening there was no room. Guarded by
+	// Manager.mu.
+	shortFutures []string
 
 	// unsynced is the bytes appended since the last background sync; wake asks for
 	// one.
@@ -83,7 +86,7 @@ func (d *logDir) announce(m *Manager, err error) {
 
 // fail takes the directory offline and returns err as callers should see it.
 func (d *logDir) fail(m *Manager, err error) error {
-	if errors.Is(err, ErrOffline) {
+	if errors.Is(err, ErrOffline) || errors.Is(err, ErrNoRoom) {
 		return err
 	}
 	if vfs.NoDescriptor(err) {
@@ -94,6 +97,12 @@ func (d *logDir) fail(m *Manager, err error) error {
 		d.announce(m, err)
 	}
 	return fmt.Errorf("%w: %w", ErrOffline, err)
+}
+
+// shortOfRoom tells whether err, of something that can be done again as a whole, says
+// that there was no room for it.
+func (d *logDir) shortOfRoom(err error) bool {
+	return (vfs.NoSpace(err) || errors.Is(err, ErrNoRoom)) && d.failure.get() == nil
 }
 
 func (d *logDir) unlock() {

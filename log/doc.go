@@ -20,7 +20,8 @@
 //
 // Disks. Where one is nearly full, clients are refused (ErrNoRoom) and nothing
 // else is; where it is full, what finds no room is refused and tried again later,
-// and only what leaves a file in doubt takes the directory offline. A write or
+// and only what leaves a file in doubt takes the directory offline: what needs room
+// comes before what can't be taken back. A write or
 // sync that does not end takes it offline too (ErrStalled): a check for that
 // stands before every lock that such a one may hold. docs/disks.md is the
 // operator's view.

@@ -138,10 +138,25 @@ func (f *dataFile) retire() {
 func (f *dataFile) rename(name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.name == name {
+		return nil
+	}
 	if err := f.fs.Rename(f.name, name); err != nil {
 		return err
 	}
 	f.name = name
+	return nil
+}
+
+// replaceBy gives the file's name to another file, and retires this one: what is open
+// of it goes on, and nobody opens the other by mistake.
+func (f *dataFile) replaceBy(other string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.fs.Rename(other, f.name); err != nil {
+		return err
+	}
+	f.retired = true
 	return nil
 }
 

@@ -186,6 +186,24 @@ func (l *Log) Close() error {
 	return err
 }
 
+// closeIfRoom is Close, but where there is no room to leave the files as they should
+// be the log stays open.
+func (l *Log) closeIfRoom() error {
+	l.maint.Lock()
+	defer l.maint.Unlock()
+	if err := l.finish(); err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.active().sealed = false
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.letGoLocked()
+	return nil
+}
+
 // finish leaves the files as a clean shutdown should.
 func (l *Log) finish() error {
 	if err := l.flush(); err != nil {
@@ -232,9 +250,12 @@ func (l *Log) Abandon() error {
 	l.closed = true
 	var first error
 	for _, s := range l.segments {
-		// The last reader may go when another log has this directory's name. On a full
-		// disk the indexes lack their last entries: a deletion is what makes room.
+		// The last reader may go when another log has this directory's name: nothing is
+		// written by then.
 		if err := s.sealIndexes(); err != nil && !vfs.NoSpace(err) && first == nil {
+			first = err
+		}
+		if err := s.freezeIndexes(); err != nil && first == nil {
 			first = err
 		}
 	}

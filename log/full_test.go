@@ -2,6 +2,9 @@ package log
 
 import (
 	"errors"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"barnabas/internal/kafka"
@@ -70,4 +73,29 @@ func TestTruncatedOnAFullDisk(t *testing.T) {
 		}
 	}
 	must(t, m.Close())
+}
+
+// TestMadeInOneDirectory: a log that could be made but for its topic's id is made to
+// the end where it is, though another directory has fewer logs by then.
+func TestMadeInOneDirectory(t *testing.T) {
+	var full atomic.Bool
+	mem := vfs.NewMem()
+	m := mustManager(t, vfs.NewFailing(mem, func(op vfs.Op) error {
+		if full.Load() && op.Kind == vfs.OpCreate && strings.Contains(op.Name, checkpoint.PartitionMetadataFile) {
+			return syscall.ENOSPC
+		}
+		return nil
+	}), nil)
+	id := kafka.NewTopicID()
+	full.Store(true)
+	if _, err := m.GetOrCreate(part(0), id, true); !errors.Is(err, ErrNoRoom) {
+		t.Fatalf("got %v, want ErrNoRoom", err)
+	}
+	full.Store(false)
+	_, err := m.GetOrCreate(part(1), id, true) // goes to the first directory
+	must(t, err)
+	_, err = m.GetOrCreate(part(0), id, true)
+	must(t, err)
+	must(t, m.Close())
+	must(t, mustManager(t, mem, nil).Close())
 }

@@ -249,18 +249,22 @@ func (m *Manager) Swap(tp kafka.TopicPartition) (*Log, error) {
 }
 
 // install closes the copy, gives its directory the log's name, and opens it there.
+// Where there is no room for that the copy stays what it was.
 func (m *Manager) install(tp kafka.TopicPartition, old, future managed) (*Log, error) {
 	d := future.dir
 	start, watermark := future.log.StartOffset(), old.log.HighWatermark()
 	err := d.saveStartOffsets(m) // what was deleted stays so over a crash
 	if err == nil {
-		err = future.log.Close()
-	}
-	if err == nil {
 		err = m.dropReplaces(old.log.Dir()) // else each might say that it replaces the other
 	}
 	if err == nil {
 		err = vfs.WriteFileAtomic(m.o.FS, path.Join(future.log.Dir(), replacesFile), []byte(old.dir.path+"\n"))
+	}
+	if err == nil {
+		err = future.log.closeIfRoom()
+	}
+	if d.shortOfRoom(err) {
+		return nil, fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	m.mu.Lock()
 	delete(m.futures, tp)
@@ -270,6 +274,9 @@ func (m *Manager) install(tp kafka.TopicPartition, old, future managed) (*Log, e
 	}
 	o := m.openOptions(d, tp)
 	if err := m.o.FS.Rename(future.log.Dir(), o.Dir); err != nil {
+		if vfs.NoSpace(err) {
+			return nil, m.reopenFuture(tp, future, err)
+		}
 		return nil, d.fail(m, err)
 	}
 	// From here on a start would take the new one.
@@ -290,6 +297,25 @@ func (m *Manager) install(tp kafka.TopicPartition, old, future managed) (*Log, e
 	m.logs[tp] = managed{log: l, dir: d}
 	m.mu.Unlock()
 	return l, err
+}
+
+// reopenFuture opens a copy again that was closed to take the log's place, and found
+// no room for its name.
+func (m *Manager) reopenFuture(tp kafka.TopicPartition, future managed, why error) error {
+	d := future.dir
+	o := m.openOptions(d, tp)
+	o.Dir, o.Clean, o.Options = future.log.Dir(), true, *future.log.Options()
+	o.StartOffset, o.RecoveryPoint = future.log.StartOffset(), future.log.RecoveryPoint()
+	l, err := Open(o)
+	if err != nil {
+		return d.fail(m, err)
+	}
+	l.ResetHighWatermark(future.log.HighWatermark())
+	l.firstDirty.Store(future.log.firstDirty.Load())
+	m.mu.Lock()
+	m.futures[tp] = managed{log: l, dir: d}
+	m.mu.Unlock()
+	return fmt.Errorf("%w: %w", ErrNoRoom, why)
 }
 
 // adopt takes over what a log knows of leader epochs: that one began without a
@@ -378,7 +404,12 @@ func (m *Manager) settleTwice(tp kafka.TopicPartition, a, b *logDir) (*logDir, e
 	}
 	name := awayName(tp, how)
 	full := path.Join(goes.path, name)
-	if err := m.o.FS.Rename(path.Join(goes.path, tp.String()), full); err != nil {
+	err = m.o.FS.Rename(path.Join(goes.path, tp.String()), full)
+	if vfs.NoSpace(err) { // the next start says the same
+		m.o.Logger.Warn("no room to rename a log that another replaces: left alone", "partition", tp.String(), "old", goes.path, "new", stays.path, "err", err)
+		return settle(tp, stays, goes, b), nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	if how == toStray { // its age counts from now
@@ -399,11 +430,30 @@ func (m *Manager) settleTwice(tp kafka.TopicPartition, a, b *logDir) (*logDir, e
 		m.o.Logger.Info("a log that was moved to another directory is where it was moved to", "partition", tp.String(), "from", goes.path, "to", stays.path)
 		goes.dead = append(goes.dead, name)
 	}
+	return settle(tp, stays, goes, b), nil
+}
+
+// settle takes the log of a partition in the directory that stays, and not in the
+// other, for the one that was found. latest is the one that is being surveyed.
+func settle(tp kafka.TopicPartition, stays, goes, latest *logDir) *logDir {
 	goes.found = slices.DeleteFunc(goes.found, func(o kafka.TopicPartition) bool { return o == tp })
-	if stays == b {
-		b.found = append(b.found, tp)
+	if stays == latest {
+		latest.found = append(latest.found, tp)
 	}
-	return stays, nil
+	return stays
+}
+
+// openFuture is loadFuture, once there is room for it.
+func (d *logDir) openFuture(m *Manager, name string) error {
+	err := d.loadFuture(m, name)
+	if !d.shortOfRoom(err) {
+		return err
+	}
+	m.o.Logger.Warn("no room to open a copy that is being made: tried again", "dir", path.Join(d.path, name), "err", err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d.shortFutures = append(d.shortFutures, name)
+	return nil
 }
 
 // loadFuture opens a copy that an earlier life of the broker was making, so that it

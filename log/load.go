@@ -188,6 +188,10 @@ func (m *Manager) WriteMeta(meta Meta) error {
 			continue
 		}
 		if err := checkpoint.WriteMeta(m.o.FS, path.Join(d.path, checkpoint.MetaPropertiesFile), want, time.Now()); err != nil {
+			if vfs.NoSpace(err) && (d.hasMeta || len(d.found) > 0) { // its logs are worth more
+				m.o.Logger.Warn("no room to write meta.properties: the next start tries again", "dir", d.path, "err", err)
+				continue
+			}
 			return d.fail(m, err)
 		}
 		d.meta, d.hasMeta = want, true

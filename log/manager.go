@@ -275,6 +275,7 @@ func (m *Manager) createIn(d *logDir, tp kafka.TopicPartition, id kafka.TopicID)
 	}
 	if !id.IsZero() {
 		if err := l.SetTopicID(id); err != nil {
+			m.placeAgain(tp, d, o.Dir)
 			return nil, errors.Join(err, l.Abandon())
 		}
 	}

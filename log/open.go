@@ -95,7 +95,7 @@ func (l *Log) settleFiles(ld *loading) error {
 	for _, name := range names {
 		base, suffix, ok := parseFileName(name)
 		switch {
-		case strings.HasSuffix(name, deletedSuffix):
+		case strings.HasSuffix(name, deletedSuffix), strings.HasSuffix(name, tmpSuffix):
 			if err := l.o.FS.Remove(path.Join(l.o.Dir, name)); err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"sync"
@@ -20,6 +21,8 @@ type unopened struct {
 	begun bool
 	// away is how it is to be moved away once it is open, and why; "" if it is not.
 	away, why string
+	// short: there was no room to open it, or to move it away. It is tried again.
+	short bool
 }
 
 // prepare reads how the directories were left, all but the logs.
@@ -196,29 +199,89 @@ func (d *logDir) loadLogs(ctx context.Context, m *Manager) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if !m.beginOpening(tp) { // deleted meanwhile
+			err := d.openFound(ctx, m, tp, r.scanning(tp))
+			if err == nil {
 				r.loaded(tp)
-				return nil
 			}
-			o := d.loadOptions(m, tp)
-			o.OnRecovery, o.Interrupted = r.scanning(tp), ctx.Err
-			l, err := Open(o)
-			if err != nil {
-				return err
-			}
-			l.ResetHighWatermark(d.watermarks[tp])
-			d.resumeCompaction(l)
-			r.loaded(tp)
-			return m.publish(tp, d, l)
+			return err
 		})
 	}
 	for _, name := range d.futures {
-		g.Go(func() error { return d.loadFuture(m, name) })
+		g.Go(func() error { return d.openFuture(m, name) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	return d.initCheckpoints(m)
+}
+
+// openFound opens a log that was found at the start. If there is no room for what
+// that has to write, it waits for some (retryShort); the others go on.
+func (d *logDir) openFound(ctx context.Context, m *Manager, tp kafka.TopicPartition, scanned func(done, total int64)) error {
+	if !m.beginOpening(tp) { // deleted meanwhile
+		return nil
+	}
+	o := d.loadOptions(m, tp)
+	o.OnRecovery, o.Interrupted = scanned, ctx.Err
+	l, err := Open(o)
+	if d.shortOfRoom(err) {
+		m.o.Logger.Warn("no room to open a log: tried again", "partition", tp.String(), "dir", d.path, "err", err)
+		m.mu.Lock()
+		u := m.unopened[tp]
+		u.begun, u.short = false, true
+		m.mu.Unlock()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l.ResetHighWatermark(d.watermarks[tp])
+	d.resumeCompaction(l)
+	return m.publish(tp, d, l)
+}
+
+// retryShort opens, or moves away, the logs for which there was no room.
+func (d *logDir) retryShort(ctx context.Context, m *Manager) {
+	if !m.creating.TryLock() { // another directory's disk may be slow
+		return
+	}
+	defer m.creating.Unlock()
+	m.mu.Lock()
+	var short []kafka.TopicPartition
+	for tp, u := range m.unopened {
+		if u.dir == d && u.short {
+			short = append(short, tp)
+		}
+	}
+	futures := d.shortFutures
+	d.shortFutures = nil
+	told := m.onOpen
+	m.mu.Unlock()
+	for _, tp := range short {
+		m.mu.Lock()
+		u := m.unopened[tp]
+		m.mu.Unlock()
+		var err error
+		if u.away != "" {
+			if err = m.putUnopenedAway(tp, u); err == nil {
+				told(tp)
+			}
+		} else {
+			err = d.openFound(ctx, m, tp, nil)
+		}
+		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNoRoom) {
+			d.fail(m, err)
+		}
+		if err != nil {
+			return
+		}
+	}
+	for _, name := range futures {
+		if err := d.openFuture(m, name); err != nil {
+			d.fail(m, err)
+			return
+		}
+	}
 }
 
 // loadOptions are those of a log that was there at the start.
@@ -274,7 +337,10 @@ func (m *Manager) publish(tp kafka.TopicPartition, d *logDir, l *Log) error {
 	var err error
 	if u.away != "" {
 		if err = l.Abandon(); err == nil {
-			err = m.putAway(d, l.Dir(), tp, u.away, u.why)
+			err = m.putUnopenedAway(tp, u)
+		}
+		if errors.Is(err, ErrNoRoom) { // it is tried again
+			err = nil
 		}
 	}
 	told(tp)

@@ -1,9 +1,12 @@
 package log
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"time"
+
+	"barnabas/internal/vfs"
 )
 
 // trash is a deleted segment whose files still exist under another name. The log
@@ -14,21 +17,54 @@ type trash struct {
 }
 
 // discard renames the files of segments that nobody may find any more; they are
-// removed after the topic's delay. Readers keep what they hold. The caller holds
-// maint and takes the segments out of the list.
+// removed after the topic's delay. Readers keep what they hold. It needs no room:
+// where there is none for the longer names the files are removed at once, and only
+// readers that have them open keep them. The caller holds maint and takes the
+// segments out of the list.
 func (l *Log) discard(segments []*segment) error {
 	due := time.Now().Add(l.opts.Load().FileDeleteDelay)
 	for _, s := range segments {
-		// Sealed indexes have nothing left to write when the last reader goes.
-		if err := s.sealIndexes(); err != nil {
+		// So nothing is written to their names when the last reader goes.
+		if err := s.freezeIndexes(); err != nil {
 			return err
 		}
-		if err := s.renameTo(deletedSuffix); err != nil {
+		err := s.renameTo(deletedSuffix)
+		switch {
+		case err == nil:
+			l.trash = append(l.trash, trash{segment: s, due: due})
+		case vfs.NoSpace(err):
+			if rerr := l.removeSegment(s); rerr != nil {
+				// No error that passes for a full disk: nobody knows what is there.
+				return fmt.Errorf("log: %s can neither be renamed (%v) nor removed (%v)", s.path, err, rerr)
+			}
+		default:
 			return err
 		}
-		l.trash = append(l.trash, trash{segment: s, due: due})
 	}
 	return nil
+}
+
+// removeSegment removes the files of a segment that is not in the list any more.
+func (l *Log) removeSegment(s *segment) error {
+	s.file.retire()
+	s.unref()
+	return s.remove()
+}
+
+// withRoom does what gives a file its name; where there is no room for that, it is
+// made by removing what waits for its deletion. The caller holds maint.
+func (l *Log) withRoom(name func() error) error {
+	if err := name(); !vfs.NoSpace(err) {
+		return err
+	}
+	for len(l.trash) > 0 {
+		s := l.trash[0].segment
+		l.trash = l.trash[1:]
+		if err := l.removeSegment(s); err != nil {
+			return err
+		}
+	}
+	return name()
 }
 
 // emptyTrash removes the files whose delay is over.
@@ -41,9 +77,7 @@ func (l *Log) emptyTrash(now time.Time) error {
 			kept = append(kept, t)
 			continue
 		}
-		t.segment.file.retire()
-		t.segment.unref()
-		if err := t.segment.remove(); err != nil {
+		if err := l.removeSegment(t.segment); err != nil {
 			l.trash = append(kept, l.trash[i+1:]...)
 			return l.failIf(err)
 		}
@@ -181,7 +215,11 @@ func (l *Log) largestTime(s *segment, now time.Time) (time.Time, error) {
 func (l *Log) deleteOldest(n int) error {
 	l.mu.Lock()
 	if n == len(l.segments) {
-		if err := l.rollLocked(l.end.Load()); err != nil {
+		err := l.rollLocked(l.end.Load())
+		if errors.Is(err, ErrNoRoom) && n > 1 {
+			n, err = n-1, nil // the others make the room that the last one needs
+		}
+		if err != nil {
 			l.mu.Unlock()
 			return err
 		}

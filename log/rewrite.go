@@ -101,9 +101,10 @@ func (w *rewriting) create(base int64) error {
 
 // discardOutput removes what was written.
 func (w *rewriting) discardOutput() error {
-	w.out.file.retire()
-	w.out.unref()
-	return w.out.remove()
+	if err := w.out.freezeIndexes(); err != nil {
+		return err
+	}
+	return w.l.removeSegment(w.out)
 }
 
 func (w *rewriting) fill(group []source) error {
@@ -260,7 +261,8 @@ func (l *Log) swap(out *segment, group []source) (bool, error) {
 		return false, err
 	}
 	if err := out.renameTo(swapSuffix); err != nil {
-		return false, l.failIf(err)
+		// Some of it may have the name: a start takes what is not whole away.
+		return false, l.failUnlessFull(err)
 	}
 	if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
 		return false, l.failIf(err)
@@ -281,7 +283,7 @@ func (l *Log) swap(out *segment, group []source) (bool, error) {
 	if err := l.discard(old); err != nil {
 		return true, l.failIf(err)
 	}
-	if err := out.renameTo(""); err != nil {
+	if err := l.withRoom(func() error { return out.renameTo("") }); err != nil {
 		return true, l.failIf(err)
 	}
 	for _, s := range old[1:] {

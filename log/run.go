@@ -64,7 +64,7 @@ func (m *Manager) runDir(ctx context.Context, d *logDir) *sync.WaitGroup {
 			l.expireProducers(now)
 		}
 	})
-	every(janitorInterval, func(now time.Time) { d.tidy(m, now) })
+	every(janitorInterval, func(now time.Time) { d.tidy(ctx, m, now) })
 	return wg
 }
 
@@ -93,8 +93,9 @@ func (d *logDir) flushOld(m *Manager, now time.Time) {
 
 // tidy removes files and directories whose delay is over, and closes files that
 // nobody needs.
-func (d *logDir) tidy(m *Manager, now time.Time) {
+func (d *logDir) tidy(ctx context.Context, m *Manager, now time.Time) {
 	m.files.trim()
+	d.retryShort(ctx, m)
 	for _, l := range m.in(d) {
 		if l.emptyTrash(now) != nil {
 			return

@@ -24,6 +24,8 @@ const (
 	swapSuffix     = ".swap"
 	// cutSuffix marks what recovery cut off; nobody reads it but an operator.
 	cutSuffix = ".cut"
+	// tmpSuffix marks what is not whole yet; a start removes it.
+	tmpSuffix = ".tmp"
 )
 
 // fileName is the name of a file of a segment: 20 digits and the suffix.
@@ -296,6 +298,17 @@ func (s *segment) sealIndexes() error {
 	return nil
 }
 
+// freezeIndexes writes nothing to the indexes any more, which have no room to need
+// then: the segment goes. Its readers go on.
+func (s *segment) freezeIndexes() error {
+	for _, x := range []interface{ Freeze() error }{s.offsets, s.times, s.txns} {
+		if err := x.Freeze(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // sync makes the batches durable. The caller holds Log.maint.
 func (s *segment) sync() error {
 	size := s.size.Load()
@@ -309,7 +322,8 @@ func (s *segment) sync() error {
 	return nil
 }
 
-// renameTo moves the files of the segment to their names with a suffix added.
+// renameTo moves the files of the segment to their names with a suffix added. Where
+// it failed half-way it may be called again.
 func (s *segment) renameTo(suffix string) error {
 	name := func(kind string) string { return path.Join(path.Dir(s.path), fileName(s.base, kind+suffix)) }
 	if err := s.file.rename(name(logSuffix)); err != nil {

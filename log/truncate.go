@@ -1,6 +1,7 @@
 package log
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -46,7 +47,7 @@ func (l *Log) TruncateTo(o int64) error {
 	segments := append([]*segment(nil), l.segments...)
 	l.mu.Unlock()
 	kept, end, err := l.truncateFiles(segments, o)
-	return l.endChange(err, func() error { return l.truncatedLocked(kept, end) })
+	return l.endChange(err, kept != nil, func() error { return l.truncatedLocked(kept, end) })
 }
 
 // TruncateFullyAndStartAt removes everything; the next offset is o.
@@ -67,17 +68,20 @@ func (l *Log) restartAt(base, start int64) error {
 // beginChangeLocked refuses reads and appends until endChange.
 func (l *Log) beginChangeLocked() { l.changing = true }
 
-// endChange runs finish under mu, unless err says that the change failed, and
-// lets reads and appends go on.
-func (l *Log) endChange(err error, finish func() error) error {
+// endChange runs finish under mu, if the files have changed, and lets reads and
+// appends go on. err is why they did not, or not as far as they should; on a full
+// disk the log is usable all the same.
+func (l *Log) endChange(err error, changed bool, finish func() error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil {
-		err = finish()
+	if changed {
+		if ferr := finish(); ferr != nil {
+			err = ferr
+		}
 	}
 	l.changing = false
 	l.changed.Broadcast()
-	return l.failIf(err)
+	return l.failUnlessFull(err)
 }
 
 // lowerRecoveryPoint makes sure that no crash finds a recovery point above o.
@@ -98,7 +102,9 @@ func (l *Log) lowerRecoveryPoint(o int64) error {
 }
 
 // truncateFiles shrinks the files to what is below o and returns the segments
-// that are left, and their end offset.
+// that are left, and their end offset. On a full disk an error may come with
+// segments: those above the one to be shrunk are gone, and the rest is for another
+// time.
 func (l *Log) truncateFiles(segments []*segment, o int64) (kept []*segment, end int64, err error) {
 	n := len(segments)
 	for n > 1 && segments[n-1].base > o {
@@ -116,16 +122,22 @@ func (l *Log) truncateFiles(segments []*segment, o int64) (kept []*segment, end 
 	if err := l.lowerRecoveryPoint(o); err != nil {
 		return nil, 0, err
 	}
+	// First, while what they tell of is there: less of them makes a recovery read more.
+	if err := l.removeSnapshots(func(at int64) bool { return at > o }); err != nil {
+		return nil, 0, err
+	}
 	if err := l.discardNewest(segments[n:]); err != nil {
 		return nil, 0, err
 	}
-	if s, err = l.shrink(s, position); err != nil {
+	shrunk, err := l.shrink(s, position)
+	if vfs.NoSpace(err) && n < len(segments) {
+		return segments[:n:n], segments[n].base, err
+	}
+	if err != nil {
 		return nil, 0, err
 	}
+	s = shrunk
 	if err := s.truncateIndexes(o, position); err != nil {
-		return nil, 0, err
-	}
-	if err := l.removeSnapshots(func(at int64) bool { return at > o }); err != nil {
 		return nil, 0, err
 	}
 	if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
@@ -184,35 +196,53 @@ func (s *segment) truncateIndexes(o, position int64) error {
 }
 
 // shrink cuts the segment's file at position, or puts a copy of that length in
-// its place while readers hold on to it. It returns the segment to go on with.
+// its place while readers hold on to it. It returns the segment to go on with. Where
+// there is no room, for the copy or what the file system needs to cut, nothing has
+// changed.
 func (l *Log) shrink(s *segment, position int64) (*segment, error) {
 	if s.drain(drainTime) {
 		s.ahead = reservation{}
 		if err := s.file.Truncate(position); err != nil {
+			if size, serr := s.file.Size(); serr != nil || size < s.size.Load() {
+				err = fmt.Errorf("log: %s is cut in part: %v", s.path, err)
+			}
 			return nil, err
 		}
 		s.size.Store(position)
 		return s, s.syncCut(position)
 	}
 	l.logger.Warn("readers hold a segment that is truncated: copied", "segment", s.path, "bytes", position)
-	tmp := s.path + ".tmp"
-	if err := copyFile(l.o.FS, s.file, tmp, position); err != nil {
-		return nil, err
-	}
-	s.file.retire()
-	if err := l.o.FS.Rename(tmp, s.path); err != nil {
-		return nil, err
-	}
-	// The new segment has the same index files: the old one must not write them.
-	if err := s.sealIndexes(); err != nil {
-		return nil, err
-	}
-	next, err := openSegment(l.o.FS, path.Dir(s.path), s.base, l.opts.Load(), l.o.files)
+	next, err := l.copySegment(s, position)
 	if err != nil {
 		return nil, err
 	}
-	next.firstTimestamp, next.synced, next.jitter, next.created = s.firstTimestamp, position, s.jitter, s.created
 	s.unref()
+	return next, nil
+}
+
+// copySegment puts a copy of the first bytes of a segment in its place. All that may
+// find no room or descriptor comes before the copy gets the name.
+func (l *Log) copySegment(s *segment, position int64) (next *segment, err error) {
+	// The copy has the same index files: the old segment must not write them.
+	if err := s.sealIndexes(); err != nil {
+		return nil, err
+	}
+	tmp := s.path + tmpSuffix
+	err = copyFile(l.o.FS, s.file, tmp, position)
+	if err == nil {
+		// Its files are opened when they are needed, by the names that they have then.
+		next, err = openSegment(l.o.FS, path.Dir(s.path), s.base, l.opts.Load(), l.o.files)
+	}
+	if err == nil {
+		if err = s.file.replaceBy(tmp); err != nil {
+			next.unref()
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, removeIfExists(l.o.FS, tmp))
+	}
+	next.size.Store(position)
+	next.firstTimestamp, next.synced, next.jitter, next.created = s.firstTimestamp, position, s.jitter, s.created
 	return next, nil
 }
 
@@ -306,7 +336,7 @@ func (l *Log) restart(base, start int64) error {
 	segments := append([]*segment(nil), l.segments...)
 	l.mu.Unlock()
 	s, err := l.restartFiles(segments, base)
-	return l.endChange(err, func() error {
+	return l.endChange(err, err == nil, func() error {
 		l.segments = []*segment{s}
 		l.end.Store(base)
 		l.start.Store(start)
@@ -328,17 +358,30 @@ func (l *Log) restart(base, start int64) error {
 	})
 }
 
+// restartFiles replaces all segments by an empty one, whose file is made before any
+// of the others goes: on a full disk nothing has changed.
 func (l *Log) restartFiles(segments []*segment, base int64) (*segment, error) {
 	if err := l.lowerRecoveryPoint(min(base, l.start.Load())); err != nil {
 		return nil, err
 	}
-	if err := l.discardNewest(segments); err != nil {
+	// What an earlier try has left would be taken for its content.
+	if err := removeIfExists(l.o.FS, path.Join(l.o.Dir, fileName(base, logSuffix+tmpSuffix))); err != nil {
+		return nil, err
+	}
+	s, err := openSegmentAs(l.o.FS, l.o.Dir, base, tmpSuffix, l.opts.Load(), l.o.files)
+	if err != nil {
 		return nil, err
 	}
 	if err := l.removeSnapshots(func(int64) bool { return true }); err != nil {
 		return nil, err
 	}
-	s, err := openSegment(l.o.FS, l.o.Dir, base, l.opts.Load(), l.o.files)
+	if err := l.discardNewest(segments); err != nil {
+		return nil, err
+	}
+	err = l.withRoom(func() error { return s.renameTo("") })
+	if vfs.NoSpace(err) { // without a segment there is no log
+		err = fmt.Errorf("log: %s can't be renamed: %v", s.path, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -141,6 +141,10 @@ func (x *OffsetIndex) Create() error { return x.t.create() }
 // they need it; Append and Sync reopen it. Seal itself does not sync.
 func (x *OffsetIndex) Seal() error { return x.t.seal() }
 
+// Freeze lets go of the descriptor and writes nothing any more: the file is to be
+// removed, or its name will be another's. Lookups go on, with what only memory has.
+func (x *OffsetIndex) Freeze() error { return x.t.freeze() }
+
 // Close seals; a closed index can't be written any more.
 func (x *OffsetIndex) Close() error { return x.t.close() }
 

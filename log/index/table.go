@@ -49,6 +49,8 @@ type table struct {
 	dirty, newName bool
 	exists         bool
 	closed         bool
+	// frozen: nothing is written any more; what only memory has stays there.
+	frozen bool
 }
 
 // openTable reads how many entries a file has; no file is none. It keeps no
@@ -149,7 +151,7 @@ func (t *table) writeOutLocked() error {
 
 // writeLocked writes out what only memory has, and trims the file.
 func (t *table) writeLocked() error {
-	if t.written == t.count && !t.excess {
+	if t.written == t.count && !t.excess || t.frozen {
 		return nil
 	}
 	if err := t.openLocked(); err != nil {
@@ -158,6 +160,7 @@ func (t *table) writeLocked() error {
 	t.dirty = true
 	if n := (t.count - t.written) * t.entrySize; n > 0 {
 		if _, err := t.file.WriteAt(t.tail[len(t.tail)-n:], int64(t.written*t.entrySize)); err != nil {
+			t.excess = true // a part of it may be there
 			return err
 		}
 		t.written = t.count
@@ -224,9 +227,18 @@ func (t *table) truncate(n int) error {
 	if n < t.written {
 		t.written, t.excess = n, true
 	}
-	// At once, so that a crash does not bring back entries for bytes that the
-	// segment no longer has.
-	return t.writeOutLocked()
+	return t.trimLocked()
+}
+
+// trimLocked writes out what was taken away, at once if there is room: entries for
+// bytes that the segment no longer has should not come back. On a full disk the file
+// is put right with the next write: the caller has lowered the recovery point, and
+// after a crash the index is made anew.
+func (t *table) trimLocked() error {
+	if err := t.writeOutLocked(); !vfs.NoSpace(err) {
+		return err
+	}
+	return nil
 }
 
 // reset drops all entries and the knowledge of damage.
@@ -238,7 +250,7 @@ func (t *table) reset() error {
 	}
 	t.excess = t.excess || t.written > 0
 	t.count, t.written, t.tail, t.last, t.ragged = 0, 0, nil, nil, false
-	return t.writeOutLocked()
+	return t.trimLocked()
 }
 
 // sync makes all entries durable, and the file's name if it is new. The lock for
@@ -296,7 +308,20 @@ func (t *table) sealLocked() error {
 	if err := t.writeLocked(); err != nil {
 		return err
 	}
-	t.tail = nil
+	if !t.frozen {
+		t.tail = nil
+	}
+	return t.closeFileLocked()
+}
+
+// freeze lets go of the descriptor without writing anything, now or later: the file
+// is about to be removed, or its name to be another's. Lookups go on.
+func (t *table) freeze() error {
+	t.syncMu.Lock()
+	defer t.syncMu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.frozen = true
 	return t.closeFileLocked()
 }
 
@@ -317,7 +342,7 @@ func (t *table) close() error {
 	if t.closed {
 		return nil
 	}
-	err := t.sealLocked()
+	err := errors.Join(t.sealLocked(), t.closeFileLocked())
 	t.closed = true
 	return err
 }
@@ -326,7 +351,7 @@ func (t *table) close() error {
 func (t *table) rename(name string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.exists {
+	if t.exists && t.name != name {
 		if err := t.fs.Rename(t.name, name); err != nil {
 			return err
 		}

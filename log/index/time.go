@@ -138,6 +138,9 @@ func (x *TimeIndex) Sync() error { return x.t.sync() }
 // Seal is as OffsetIndex.Seal. The final entry must have been appended.
 func (x *TimeIndex) Seal() error { return x.t.seal() }
 
+// Freeze is as OffsetIndex.Freeze.
+func (x *TimeIndex) Freeze() error { return x.t.freeze() }
+
 // Close seals; a closed index can't be written any more.
 func (x *TimeIndex) Close() error { return x.t.close() }
 

@@ -158,6 +158,9 @@ func (x *TxnIndex) Sync() error { return x.t.sync() }
 // Seal is as OffsetIndex.Seal.
 func (x *TxnIndex) Seal() error { return x.t.seal() }
 
+// Freeze is as OffsetIndex.Freeze.
+func (x *TxnIndex) Freeze() error { return x.t.freeze() }
+
 // Close seals; a closed index can't be written any more.
 func (x *TxnIndex) Close() error { return x.t.close() }
 
