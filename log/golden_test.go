@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -145,6 +146,8 @@ func readAll(t *testing.T, l *Log, maxBytes int) (headers []batch.Header, record
 	return headers, records
 }
 
+// snapshots reads the snapshots in a directory as Apache Kafka does: of several
+// entries of a producer the last one counts. It writes no others.
 func snapshots(t *testing.T, fs vfs.FS, dir string) map[int64][]checkpoint.Producer {
 	t.Helper()
 	names, err := fs.List(dir)
@@ -154,8 +157,11 @@ func snapshots(t *testing.T, fs vfs.FS, dir string) map[int64][]checkpoint.Produ
 		if at, suffix, ok := parseFileName(name); ok && suffix == snapshotSuffix {
 			entries, err := checkpoint.ReadSnapshot(fs, path.Join(dir, name))
 			must(t, err)
-			slices.SortFunc(entries, func(a, b checkpoint.Producer) int { return int(a.ID - b.ID) })
-			out[at] = entries
+			byID := map[kafka.ProducerID]checkpoint.Producer{}
+			for _, e := range entries {
+				byID[e.ID] = e
+			}
+			out[at] = slices.SortedFunc(maps.Values(byID), func(a, b checkpoint.Producer) int { return int(a.ID - b.ID) })
 		}
 	}
 	return out

@@ -10,7 +10,6 @@ import (
 
 	"barnabas/internal/kafka"
 	"barnabas/log/batch"
-	"barnabas/log/checkpoint"
 	"barnabas/log/index"
 )
 
@@ -316,47 +315,6 @@ func (ps *producers) expired(txnFirst, lastTimestamp int64, now time.Time) bool 
 	return txnFirst < 0 && now.UnixMilli()-lastTimestamp >= time.Duration(ps.expiration.Load()).Milliseconds()
 }
 
-// load replaces the state by a snapshot's. Producers that have expired, by the
-// time of their records, are left out.
-func (ps *producers) load(entries []checkpoint.Producer, offset int64, now time.Time) {
-	clear(ps.byID)
-	ps.open, ps.ended = nil, nil
-	ps.next, ps.snapshot = offset, offset
-	for _, e := range entries {
-		if ps.expired(e.TxnFirstOffset, e.LastTimestamp, now) {
-			continue
-		}
-		p := &producer{epoch: int16(e.Epoch), coordinatorEpoch: e.CoordinatorEpoch, lastTimestamp: e.LastTimestamp, txnFirst: e.TxnFirstOffset}
-		if e.LastOffset >= 0 {
-			p.sent[0] = sentBatch{lastSequence: e.LastSequence, delta: e.OffsetDelta, lastOffset: e.LastOffset, timestamp: e.LastTimestamp}
-			p.n = 1
-		}
-		ps.byID[int64(e.ID)] = p
-		if p.txnFirst >= 0 {
-			ps.open = append(ps.open, txn{producerID: int64(e.ID), first: p.txnFirst, last: -1})
-		}
-	}
-	slices.SortFunc(ps.open, func(a, b txn) int { return cmp.Compare(a.first, b.first) })
-}
-
-// entries is the content of a snapshot, by producer id.
-func (ps *producers) entries() []checkpoint.Producer {
-	out := make([]checkpoint.Producer, 0, len(ps.byID))
-	for id, p := range ps.byID {
-		e := checkpoint.Producer{
-			ID: kafka.ProducerID(id), Epoch: kafka.ProducerEpoch(p.epoch), LastSequence: -1, LastOffset: -1,
-			LastTimestamp: p.lastTimestamp, CoordinatorEpoch: p.coordinatorEpoch, TxnFirstOffset: p.txnFirst,
-		}
-		if p.n > 0 {
-			last := &p.sent[p.n-1]
-			e.LastSequence, e.LastOffset, e.OffsetDelta = last.lastSequence, last.lastOffset, last.delta
-		}
-		out = append(out, e)
-	}
-	slices.SortFunc(out, func(a, b checkpoint.Producer) int { return cmp.Compare(a.ID, b.ID) })
-	return out
-}
-
 // readMarker reads the record of a control batch; nil if it has none (compaction
 // took it) or ends no transaction.
 func readMarker(b []byte) (*marker, error) {
@@ -416,14 +374,14 @@ type ProducerState struct {
 // ActiveProducers lists the producers, by id.
 func (l *Log) ActiveProducers() []ProducerState {
 	l.mu.Lock()
-	entries := l.producers.entries()
-	l.mu.Unlock()
-	out := make([]ProducerState, len(entries))
-	for i, e := range entries {
-		out[i] = ProducerState{
-			ID: e.ID, Epoch: e.Epoch, LastSequence: e.LastSequence, LastTimestamp: e.LastTimestamp,
-			CoordinatorEpoch: e.CoordinatorEpoch, TxnStartOffset: e.TxnFirstOffset,
-		}
+	out := make([]ProducerState, 0, len(l.producers.byID))
+	for id, p := range l.producers.byID {
+		out = append(out, ProducerState{
+			ID: kafka.ProducerID(id), Epoch: kafka.ProducerEpoch(p.epoch), LastSequence: p.lastSequence(), LastTimestamp: p.lastTimestamp,
+			CoordinatorEpoch: p.coordinatorEpoch, TxnStartOffset: p.txnFirst,
+		})
 	}
+	l.mu.Unlock()
+	slices.SortFunc(out, func(a, b ProducerState) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }

@@ -127,11 +127,8 @@ func (w *producing) send(ctx context.Context, partition int32) bool {
 			}
 			// One that follows a batch that was refused is refused too.
 			gap := errors.Is(err, protocol.OutOfOrderSequenceNumber) || errors.Is(err, protocol.UnknownProducerID)
-			if gap && len(again) == 0 && len(left)-i > 1 {
-				return w.beginAnew(ctx, tp, s.first)
-			}
 			if gap && len(again) == 0 {
-				w.h.violate("%s: %v of the batch from %d to %v, which follows what was acknowledged", w.Name, err, s.first, tp)
+				w.h.violate("%s: %v of the batch from %d to %v, which follows what was acknowledged (%d more in doubt)", w.Name, err, s.first, tp, len(left)-i-1)
 				return false
 			}
 			again = append(again, s)
@@ -142,16 +139,6 @@ func (w *producing) send(ctx context.Context, partition int32) bool {
 		pause(ctx, 100*time.Millisecond)
 	}
 	return true
-}
-
-// beginAnew gives up the batches to a partition that may be there or not, and goes on
-// with a new producer id. Several were under way, and whoever leads now may have read
-// them from a snapshot of the producers, which tells of the last one only, as Apache
-// Kafka's does: it can't know the first of them again.
-func (w *producing) beginAnew(ctx context.Context, tp kafka.TopicPartition, first int) bool {
-	w.h.note(w.Name, "%v: gives up what it sent from %d on, and begins anew", tp, first)
-	clear(w.sequences)
-	return w.identify(ctx)
 }
 
 func (w *producing) acknowledged(tp kafka.TopicPartition, base int64, first, count int) {
