@@ -51,7 +51,7 @@ func (g *instance) forgetLocked(which forgetting, keep bool, done func(error)) i
 	gone, tombstone := which(g.m, time.Now())
 	removed := g.m.forgotten
 	g.m.forgotten = forgotten{}
-	dead := was != Dead && g.m.State() == Dead
+	dead, generation := was != Dead && g.m.State() == Dead, g.m.generation
 	if dead {
 		g.over.Store(true)
 	}
@@ -82,6 +82,9 @@ func (g *instance) forgetLocked(which forgetting, keep bool, done func(error)) i
 	g.arm(time.Now())
 	g.mu.Unlock()
 	if dead {
+		if tombstone { // whoever joins begins with generation 1 again
+			g.c.log.Info("group is forgotten", "group", g.m.id, "generation", generation, "offsets", len(gone))
+		}
 		g.p.forget(g.m.id, g)
 	}
 	g.c.drain(g.p)

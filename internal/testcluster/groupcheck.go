@@ -79,6 +79,16 @@ func (h *History) owns(group string, generation int32, member string, tps []kafk
 	}
 }
 
+// forgotten notes that a coordinator has deleted a group: it had neither members nor
+// offsets when some topic was deleted. One of its name counts generations anew.
+func (h *History) forgotten(group string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	g := &h.groups
+	delete(g.newest, group)
+	maps.DeleteFunc(g.owners, func(o ownership, _ string) bool { return o.group == group })
+}
+
 // committing notes that a commit is about to be sent.
 func (h *History) committing(group string, tp kafka.TopicPartition, offset int64) asked {
 	h.mu.Lock()

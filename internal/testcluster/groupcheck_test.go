@@ -45,6 +45,19 @@ func TestGroupChecker(t *testing.T) {
 			commit(h, "a", 1, 3)
 			h.committed("g", "b", 1, tp, 2, asked)
 		}, 3, ""},
+		"counted anew after it was deleted": {func(h *History) {
+			h.owns("other", 1, "a", all)
+			h.owns("g", 1, "a", all)
+			h.owns("g", 2, "a", all)
+			h.forgotten("g")
+			h.owns("g", 1, "b", all)
+			commit(h, "b", 1, 3)
+		}, 3, ""},
+		"another one was deleted": {func(h *History) {
+			h.owns("g", 1, "a", all)
+			h.forgotten("other")
+			h.owns("g", 1, "b", all)
+		}, 0, "t-0 is owned by a and by b"},
 		"two owners": {func(h *History) {
 			h.owns("g", 1, "a", all)
 			h.owns("g", 1, "b", all)

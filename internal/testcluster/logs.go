@@ -10,7 +10,7 @@ import (
 )
 
 // logHandler puts what a process logs into the history, as long as it lives, and
-// learns from the lines who leads.
+// learns from the lines who leads, and which groups are gone.
 type logHandler struct {
 	h     *History
 	who   string
@@ -19,8 +19,12 @@ type logHandler struct {
 	attrs []slog.Attr
 }
 
-// leads is the message of replica.Manager that tells of a leadership.
-const leads = "partition moved"
+const (
+	// leads is the message of replica.Manager that tells of a leadership.
+	leads = "partition moved"
+	// forgets is a group coordinator's, of a group that it has deleted.
+	forgets = "group is forgotten"
+)
 
 // Enabled implements slog.Handler.
 func (l *logHandler) Enabled(context.Context, slog.Level) bool {
@@ -45,6 +49,9 @@ func (l *logHandler) Handle(_ context.Context, r slog.Record) error {
 	}
 	r.Attrs(add)
 	l.h.note(l.who, "%s", b.String())
+	if r.Message == forgets {
+		l.h.forgotten(values["group"])
+	}
 	if r.Message == leads && values["leads"] == "true" {
 		l.h.led(fmt.Sprintf("%s (process %d)", l.who, l.run), leadership{values["topic_id"], values["partition"], values["leader_epoch"]})
 	}
