@@ -63,7 +63,7 @@ func (b *Broker) watchRooms() {
 	h.Ready("image", b.checkImage)
 	h.Ready("partitions", b.checkPartitions)
 	h.Ready("zookeeper", b.session.Check)
-	for _, collect := range []func(*metrics.Page){b.replicas.Collect, b.throttles.collect, b.api.Collect, b.server.Collect, b.groups.Collect, b.isr.Collect, b.control.Collect, b.logs.Collect, b.deaths.Collect} {
+	for _, collect := range []func(*metrics.Page){b.replicas.Collect, b.throttles.collect, b.api.Collect, b.server.Collect, b.groups.Collect, b.isr.Collect, b.control.Collect, b.logs.Collect, b.deaths.Collect, b.zk.Collect} {
 		b.registry.Collect(collect)
 	}
 }

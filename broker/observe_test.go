@@ -143,6 +143,9 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 		series[id] = !strings.HasPrefix(id, "#")
 	}
+	if regexp.MustCompile(`(?m)^kafka_server_zookeeperclientmetrics_zookeeperrequestlatencyms_count 0$`).MatchString(page) {
+		t.Error("no request to ZooKeeper was counted")
+	}
 	slices.Sort(found)
 	if d := slices.Compact(slices.Clone(found)); len(d) != len(found) {
 		t.Error("a family stands twice")

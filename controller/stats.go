@@ -17,6 +17,8 @@ type stats struct {
 	deletions metrics.Histogram // looks at topics to delete
 	isrs      metrics.Histogram // batches of ISR changes
 	unclean   atomic.Int64      // elections by log end
+	// topicsToDelete are marked for deletion, with replicasToDelete of them.
+	topicsToDelete, replicasToDelete atomic.Int64
 }
 
 // timeOf is where the time of a look is counted; nil: nowhere.
@@ -62,7 +64,44 @@ func (c *Controller) Collect(p *metrics.Page) {
 	p.Gauge("kafka_controller_kafkacontroller_globalpartitioncount", "Partitions of the cluster.", int64(partitions))
 	p.Gauge("kafka_controller_kafkacontroller_offlinepartitionscount", "Partitions of the cluster without a leader.", int64(offline))
 	p.Gauge("kafka_controller_kafkacontroller_preferredreplicaimbalancecount", "Partitions of the cluster that another than their preferred replica leads.", int64(imbalanced))
+	for _, m := range []struct {
+		name, help string
+		n          int64
+	}{
+		{"topicstodeletecount", "Topics that are being deleted.", active * c.stats.topicsToDelete.Load()},
+		{"replicastodeletecount", "Replicas of the topics that are being deleted.", active * c.stats.replicasToDelete.Load()},
+		{"topicsineligibletodeletecount", "Always 0: a deletion waits for no replica.", 0},
+		{"replicasineligibletodeletecount", "Always 0: a deletion waits for no replica.", 0},
+	} {
+		p.Gauge("kafka_controller_kafkacontroller_"+m.name, m.help, m.n)
+	}
 	c.collectLoop(p)
+}
+
+// deleting counts the topics that are to be deleted, and returns what to call when one is.
+func (s *stats) deleting(im *cluster.Image, names []string) (deleted func(name string)) {
+	of := func(name string) (replicas int64) {
+		t := im.Topic(name)
+		if t == nil {
+			return 0
+		}
+		for _, p := range t.Partitions {
+			if p != nil {
+				replicas += int64(len(p.Replicas))
+			}
+		}
+		return replicas
+	}
+	all := int64(0)
+	for _, name := range names {
+		all += of(name)
+	}
+	s.topicsToDelete.Store(int64(len(names)))
+	s.replicasToDelete.Store(all)
+	return func(name string) {
+		s.topicsToDelete.Add(-1)
+		s.replicasToDelete.Add(-of(name))
+	}
 }
 
 // unhealthy counts the partitions without a leader that is alive, and those that

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"barnabas/cluster"
+	"barnabas/internal/kafka"
 	"barnabas/internal/metrics"
 )
 
@@ -46,4 +47,28 @@ func TestWaitingShows(t *testing.T) {
 			t.Error("beats before Run")
 		}
 	})
+}
+
+// TestDeletionsShow: how many topics, with how many replicas, are still to be deleted.
+func TestDeletionsShow(t *testing.T) {
+	e := cluster.NewEdit(cluster.Empty())
+	for i, name := range []string{"a", "b"} {
+		e.ReadTopic(cluster.TopicRead{Name: name, ID: kafka.TopicID{byte(i + 1)}, Zxid: 20, Assignment: map[int32]cluster.Assignment{
+			0: {Replicas: []kafka.BrokerID{1, 2}}, 1: {Replicas: []kafka.BrokerID{2}},
+		}})
+	}
+	im, _ := e.Publish()
+	var s stats
+	deleted := s.deleting(im, []string{"a", "b", "unknown"})
+	for _, want := range []struct {
+		topics, replicas int64
+		deleted          string
+	}{{3, 6, "a"}, {2, 3, "unknown"}, {1, 3, "b"}, {0, 0, ""}} {
+		if topics, replicas := s.topicsToDelete.Load(), s.replicasToDelete.Load(); topics != want.topics || replicas != want.replicas {
+			t.Errorf("%d topics with %d replicas, want %+v", topics, replicas, want)
+		}
+		if want.deleted != "" {
+			deleted(want.deleted)
+		}
+	}
 }

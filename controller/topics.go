@@ -244,12 +244,15 @@ func (c *Controller) lookAtDeletions(ctx context.Context) error {
 		return err
 	}
 	slices.Sort(names)
+	deleted := c.stats.deleting(c.meta.Current(), names)
 	var failed error
 	for _, name := range names {
 		if err := c.deleteTopic(ctx, name); err != nil && (c.reign == nil || ctx.Err() != nil || !isConflict(err)) {
 			return err
 		} else if err != nil { // somebody else's doing: it holds up no other
 			failed = err
+		} else {
+			deleted(name)
 		}
 	}
 	return failed

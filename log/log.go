@@ -32,6 +32,7 @@ type Log struct {
 	start, end, highWatermark, lastStable atomic.Int64
 	recoveryPoint                         atomic.Int64
 	firstDirty                            atomic.Int64 // see Cleanable; only a hint may be too low
+	producerCount                         atomic.Int64 // see ProducerCount
 	compacted                             atomic.Bool  // compaction has been, or will soon be, at work
 	size                                  atomic.Int64
 	topicID                               atomic.Pointer[kafka.TopicID]

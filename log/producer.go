@@ -385,3 +385,13 @@ func (l *Log) ActiveProducers() []ProducerState {
 	slices.SortFunc(out, func(a, b ProducerState) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
+
+// ProducerCount is how many producers the log knows: as of the last look where the log
+// is busy, be it with a disk that does not answer.
+func (l *Log) ProducerCount() int {
+	if l.mu.TryLock() {
+		l.producerCount.Store(int64(len(l.producers.byID)))
+		l.mu.Unlock()
+	}
+	return int(l.producerCount.Load())
+}

@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -79,6 +80,8 @@ type Proposer struct {
 	mu      sync.Mutex // guards following
 	waiting map[kafka.TopicPartition]waiter
 
+	failed atomic.Int64 // answers that did not take a proposal
+
 	trouble string // Run's: what the log has of the present trouble
 }
 
@@ -131,6 +134,7 @@ func (p *Proposer) Collect(page *metrics.Page) {
 	}
 	p.mu.Unlock()
 	page.Gauge("barnabas_isr_proposals", "ISR changes that this broker asked the controller for and that are not answered.", int64(n))
+	page.Meter("kafka_server_replicamanager_failedisrupdates", "Answers of the controller by which an ISR change was not made.", func() { page.Int(p.failed.Load()) })
 	page.Gauge("barnabas_isr_oldest_proposal_ms", "How long the oldest of them waits.", oldest.Milliseconds())
 }
 
@@ -213,6 +217,9 @@ func (p *Proposer) ask(ctx context.Context, batch []*replica.Proposal) bool {
 	p.complain(nil)
 	settled := true
 	for i, ask := range batch {
+		if results[i].Err != nil {
+			p.failed.Add(1)
+		}
 		switch verdict(results[i].Err) {
 		case again:
 			settled = false

@@ -287,6 +287,9 @@ func TestAnswersOfOnePartition(t *testing.T) {
 			b.set(func() { b.answer = answers(c.err) })
 			b.p.Propose(proposal(0))
 			b.left(c.waiting, c.refused...)
+			if n := b.p.failed.Load(); (n > 0) != (c.err != nil) || c.waiting == 0 && n > 1 {
+				t.Errorf("%v: counted as failed %d times", c.err, n)
+			}
 		})
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
+	"barnabas/internal/kafka"
 	"barnabas/internal/metrics"
 )
 
@@ -20,6 +22,17 @@ func (m *Manager) Collect(p *metrics.Page) {
 	}
 	c := m.Census(each)
 	c.collect(p)
+	for _, f := range []struct {
+		name, help string
+		v          *atomic.Int64
+	}{
+		{"isrshrinks", "Changes that took replicas out of the ISR of a led partition.", &m.isr.shrinks},
+		{"isrexpands", "Changes that brought replicas into the ISR of a led partition.", &m.isr.expands},
+	} {
+		p.Meter("kafka_server_replicamanager_"+f.name, f.help, func() { p.Int(f.v.Load()) })
+	}
+	p.Family("kafka_server_replicafetchermanager_maxlag", metrics.GaugeKind, "Records that the followed partition that is furthest behind misses below its leader's high watermark.")
+	p.Int(c.MaxLag, "clientId", "Replica")
 	produces, fetches := m.Parked()
 	p.Family("kafka_server_delayedoperationpurgatory_purgatorysize", metrics.GaugeKind, "Requests that wait.")
 	p.Int(int64(fetches), "delayedOperation", "Fetch")
@@ -27,6 +40,7 @@ func (m *Manager) Collect(p *metrics.Page) {
 	p.Counter("barnabas_replicas_alone_syncs_total", "Syncs of logs before acknowledging, since their leaders were alone in sync.", m.syncs.count())
 	if p.Partitions {
 		collectPartitions(p, list)
+		collectLag(p, list)
 	}
 }
 
@@ -43,6 +57,7 @@ func (c *Census) collect(p *metrics.Page) {
 		{"atminisrpartitioncount", "Led partitions with just min.insync.replicas in sync.", c.AtMinISR},
 		{"reassigningpartitions", "Led partitions that are being reassigned.", c.Reassigning},
 		{"offlinereplicacount", "Partitions without a log, since its directory failed.", c.Offline},
+		{"produceridcount", "Producers that the logs of this broker know; one that writes to two partitions counts twice.", c.Producers},
 	} {
 		p.Gauge(prefix+g.name, g.help, int64(g.v))
 	}
@@ -122,6 +137,17 @@ func collectPartitions(p *metrics.Page, list []Status) {
 			if s := &list[i]; f.has(s) {
 				p.Int(f.v(s), "topic", s.TP.Topic, "partition", strconv.Itoa(int(s.TP.Partition)))
 			}
+		}
+	}
+}
+
+// collectLag writes how far followed partitions are behind, under the name of Kafka's
+// fetcher for their leader.
+func collectLag(p *metrics.Page, list []Status) {
+	p.Family("kafka_server_fetcherlagmetrics_consumerlag", metrics.GaugeKind, "Records that a followed partition misses below its leader's high watermark.")
+	for i := range list {
+		if s := &list[i]; s.Log != nil && !s.Leading && s.Leader != kafka.NoBroker {
+			p.Int(s.Lag, "clientId", "ReplicaFetcherThread-0-"+strconv.Itoa(int(s.Leader)), "topic", s.TP.Topic, "partition", strconv.Itoa(int(s.TP.Partition)))
 		}
 	}
 }

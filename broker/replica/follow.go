@@ -72,7 +72,7 @@ func (m *Manager) FetchPosition(f *Following) (pos Position, err error) {
 func (m *Manager) AppendFetched(f *Following, recs []byte, highWatermark, logStart int64) error {
 	moved := false
 	err := m.follower(f, func(p *Partition, l *log.Log) error {
-		p.committed = max(p.committed, highWatermark)
+		p.committed, p.leaderHigh = max(p.committed, highWatermark), highWatermark
 		if len(recs) > 0 {
 			if _, err := l.AppendAsFollower(recs); err != nil {
 				return fmt.Errorf("replica: copying %s: %w", f.TP, answer(err, l.StartOffset()))

@@ -86,6 +86,8 @@ type Manager struct {
 	// process if anybody made it here.
 	born atomic.Int64
 
+	isr isrChanges
+
 	produces *purgatory.Purgatory[kafka.TopicPartition]
 	fetches  *purgatory.Purgatory[kafka.TopicPartition]
 

@@ -77,6 +77,8 @@ type Partition struct {
 	// committed is the largest high watermark that a leader told this follower, be
 	// its own log as long or not.
 	committed int64
+	// leaderHigh is the high watermark that the present leader told this follower last.
+	leaderHigh int64
 	// announced: the coordinators were told that this broker leads.
 	announced bool
 	// traffic is what the partition has taken in; what it has sent stays 0.
@@ -163,6 +165,12 @@ func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
 	}
 	if fresh || s.PartitionEpoch != p.state.PartitionEpoch {
 		p.proposed = nil // else the same state has come again, and the controller may still take the proposal
+	}
+	if leading && p.leading && p.log == l && p.state.TopicID == s.TopicID {
+		p.m.isr.count(p.state.ISR, s.ISR)
+	}
+	if fresh {
+		p.leaderHigh = 0
 	}
 	p.setLocked(l, nil, s)
 	p.leading = leading

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"sync/atomic"
 
 	"barnabas/internal/kafka"
 	"barnabas/log"
@@ -71,6 +72,21 @@ func (t *Traffic) refused(err error, size int) {
 	}
 }
 
+// isrChanges counts the changes of the ISRs of led partitions.
+type isrChanges struct{ shrinks, expands atomic.Int64 }
+
+func (c *isrChanges) count(old, now []kafka.BrokerID) {
+	without := func(a, b []kafka.BrokerID) bool {
+		return slices.ContainsFunc(a, func(id kafka.BrokerID) bool { return !slices.Contains(b, id) })
+	}
+	if without(old, now) {
+		c.shrinks.Add(1)
+	}
+	if without(now, old) {
+		c.expands.Add(1)
+	}
+}
+
 // trafficLocked is what the partition counted; p.mu is held.
 func (p *Partition) trafficLocked() Traffic {
 	t := p.traffic
@@ -105,7 +121,10 @@ type Status struct {
 	// Failure is why there is no log; nil if there is one.
 	Failure error
 	// Log is nil if there is none.
-	Log     *log.Log
+	Log *log.Log
+	// Lag is how many records a follower misses below the high watermark that its
+	// leader told it last.
+	Lag     int64
 	Traffic Traffic
 }
 
@@ -118,6 +137,9 @@ func (p *Partition) status() Status {
 		TP: p.tp, Leading: p.state.Leader == p.m.self, Leader: p.state.Leader, LeaderEpoch: p.state.LeaderEpoch,
 		Replicas: p.state.factor(), Moving: p.state.moving(), ISR: len(p.state.ISR), MinISR: p.state.effectiveMinISR(),
 		Failure: p.failure, Log: p.log, Traffic: p.trafficLocked(),
+	}
+	if s.Log != nil && !s.Leading {
+		s.Lag = max(p.leaderHigh-s.Log.EndOffset(), 0)
 	}
 	s.Usable = p.leading && p.log != nil && p.state.Zxid > p.m.since.Load()
 	p.counted.Store(&s.Traffic)
@@ -156,6 +178,10 @@ type Census struct {
 	Opening int
 	// Unusable are led by the newest state, which is older than the registration.
 	Unusable int
+	// Producers are known to the logs; one that writes to two counts twice.
+	Producers int
+	// MaxLag is the largest Lag of a followed partition.
+	MaxLag int64
 	// Moving are still to be brought to the newest image.
 	Moving int
 	// Traffic of all, with those that are gone.
@@ -186,6 +212,10 @@ func (c *Census) count(s *Status) {
 		}
 	}
 	c.Traffic.add(s.Traffic)
+	c.MaxLag = max(c.MaxLag, s.Lag)
+	if s.Log != nil {
+		c.Producers += s.Log.ProducerCount()
+	}
 	if !s.Leading {
 		return
 	}

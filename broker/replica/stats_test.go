@@ -114,6 +114,83 @@ func TestCensus(t *testing.T) {
 	}
 }
 
+// pageOf is the page with the series of each partition.
+func pageOf(t *testing.T, m *Manager) string {
+	t.Helper()
+	r := metrics.New()
+	r.Collect(m.Collect)
+	var b bytes.Buffer
+	if err := r.WritePage(&b, true); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestISRChangesAreCounted by the leader, for as long as it is that.
+func TestISRChangesAreCounted(t *testing.T) {
+	m := start(t, vfs.NewMem())
+	state := func(epoch kafka.LeaderEpoch, version kafka.PartitionEpoch, leader kafka.BrokerID, isr ...kafka.BrokerID) {
+		t.Helper()
+		s := leading(epoch, isr...)
+		s.Replicas, s.PartitionEpoch, s.Leader = []kafka.BrokerID{self, 2, 3}, version, leader
+		become(t, m, s)
+	}
+	state(0, 0, self, self, 2, 3) // the first state: nothing changed
+	state(0, 1, self, self, 2)
+	state(0, 1, self, self, 2) // once more the same
+	state(1, 2, self, self)    // by the controller, with a new epoch
+	state(1, 3, self, self, 2)
+	state(2, 4, self, self, 3) // one goes and one comes
+	state(3, 5, 2, self, 2, 3) // another leads
+	state(4, 6, self, self)    // it had led meanwhile
+	page := pageOf(t, m)
+	for _, line := range []string{
+		"kafka_server_replicamanager_isrshrinks_total 3", "kafka_server_replicamanager_isrshrinkspersec 3", "kafka_server_replicamanager_isrexpands_total 2",
+	} {
+		if !strings.Contains(page, line+"\n") {
+			t.Errorf("no %s in\n%s", line, page)
+		}
+	}
+}
+
+// TestLagShows: how far a follower is behind what its leader said last.
+func TestLagShows(t *testing.T) {
+	m := start(t, vfs.NewMem())
+	s := leading(0, 2, self)
+	s.Leader = 2
+	become(t, m, s)
+	f := &Following{TP: tp, TopicID: kafka.TopicID{1}, Leader: 2, Epoch: 0}
+	lag := func(want int64) {
+		t.Helper()
+		page := pageOf(t, m)
+		for _, line := range []string{
+			`kafka_server_replicafetchermanager_maxlag{clientId="Replica"} `,
+			`kafka_server_fetcherlagmetrics_consumerlag{clientId="ReplicaFetcherThread-0-2",topic="t",partition="0"} `,
+		} {
+			if line += fmt.Sprint(want); !strings.Contains(page, line+"\n") {
+				t.Errorf("no %s in\n%s", line, page)
+			}
+		}
+	}
+	lag(0)
+	for _, highWatermark := range []int64{100, 50, 1} { // of another leader it may be lower
+		s.LeaderEpoch++
+		s.PartitionEpoch++
+		s.Zxid++
+		f.Epoch++
+		become(t, m, s)
+		lag(0)
+		var recs []byte
+		if m.Log(tp).EndOffset() == 0 {
+			recs = records(t, 3)
+		}
+		if err := m.AppendFetched(f, recs, highWatermark, 0); err != nil {
+			t.Fatal(err)
+		}
+		lag(max(highWatermark-3, 0))
+	}
+}
+
 // BenchmarkPage40000 is the page of a broker with 40,000 partitions in 400
 // topics, each with traffic. Its budget is 100 ms.
 func BenchmarkPage40000(b *testing.B) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-zookeeper/zk"
+
+	"barnabas/internal/metrics"
 )
 
 // Client is a ZooKeeper client; all its methods may be called concurrently.
@@ -24,6 +26,7 @@ type Client struct {
 	slots   chan struct{} // one token per request in flight
 	disp    *dispatcher
 	losses  losses
+	latency metrics.Histogram // of requests that were answered, in microseconds
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -161,6 +164,12 @@ func (c *Client) Close() {
 	c.cancel()
 	c.disp.close()
 	c.wg.Wait()
+}
+
+// Collect writes Kafka's ZooKeeperClientMetrics.
+func (c *Client) Collect(p *metrics.Page) {
+	p.Family("kafka_server_zookeeperclientmetrics_zookeeperrequestlatencyms", metrics.SummaryKind, "Milliseconds from a request to ZooKeeper to its answer.")
+	p.Summary(&c.latency, 1000)
 }
 
 // SessionID is the id of the present session, 0 while there is none.

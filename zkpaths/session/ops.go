@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-zookeeper/zk"
 )
@@ -41,7 +42,11 @@ func sendOn[T any](c *Client, ctx context.Context, k call, f func(*sess) (T, err
 		done := make(chan answer, 1)
 		go func() { // acquire has added it to the group
 			defer c.wg.Done()
+			sent := time.Now()
 			v, err := f(s)
+			if !isLost(err) {
+				c.latency.Since(sent)
+			}
 			<-c.slots
 			done <- answer{v, err}
 		}()
