@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"barnabas/cluster/journal"
+	"barnabas/internal/kafka"
 )
 
 type clusterFlags struct {
@@ -81,7 +82,8 @@ func (t *tool) cluster(cmd *cobra.Command, f *clusterFlags, idOnly bool) error {
 type clusterState struct {
 	meta   kadm.Metadata
 	minISR map[string]int // by topic
-	moving int            // partitions
+	// moving are the reassignments under way; nil if nobody says.
+	moving map[kafka.TopicPartition]movingPartition
 }
 
 func lookAtCluster(ctx context.Context, cl *kgo.Client) (*clusterState, error) {
@@ -94,10 +96,7 @@ func lookAtCluster(ctx context.Context, cl *kgo.Client) (*clusterState, error) {
 	if s.minISR, err = minISRs(ctx, cl, meta.Topics.Names()); err != nil {
 		return nil, err
 	}
-	moves, _ := admin.ListPartitionReassignments(ctx, nil) // brokers that know none have none
-	for _, m := range moves {
-		s.moving += len(m)
-	}
+	s.moving, _ = listMoving(ctx, cl) // there may be no controller, or brokers of before KIP-455
 	return s, nil
 }
 
@@ -132,6 +131,13 @@ func minISRs(ctx context.Context, cl *kgo.Client, topics []string) (map[string]i
 // needed is how many replicas must be in sync for acks=all.
 func (s *clusterState) needed(p kadm.PartitionDetail) int {
 	return min(max(s.minISR[p.Topic], 1), len(p.Replicas))
+}
+
+// underReplicated is as in kafka-topics.sh: replicas that a reassignment brings need
+// not be in sync yet.
+func (s *clusterState) underReplicated(p kadm.PartitionDetail) bool {
+	m := s.moving[kafka.TopicPartition{Topic: p.Topic, Partition: p.Partition}]
+	return len(p.ISR) < len(p.Replicas)-len(m.AddingReplicas)
 }
 
 // each calls do for all partitions, in order.
@@ -274,7 +280,7 @@ func (s *clusterState) showHealth(t *tool) {
 		if p.Leader < 0 {
 			offline++
 		}
-		if len(p.ISR) < len(p.Replicas) {
+		if s.underReplicated(p) {
 			under++
 		}
 		switch needed := s.needed(p); {
@@ -284,6 +290,10 @@ func (s *clusterState) showHealth(t *tool) {
 			atMin++
 		}
 	})
+	moving := len(s.moving)
+	if s.moving == nil {
+		moving = -1
+	}
 	fmt.Fprintf(t.out, "\nPartitions  %d in %d topics\n", total, len(s.meta.Topics))
 	for _, x := range []struct {
 		name  string
@@ -294,11 +304,13 @@ func (s *clusterState) showHealth(t *tool) {
 		{"under-replicated", under, "replicas that are not in sync"},
 		{"under-min-isr", underMin, "acks=all is refused"},
 		{"at-min-isr", atMin, "one broker less, and acks=all is refused"},
-		{"reassigning", s.moving, "on the move"},
+		{"reassigning", moving, "on the move"},
 	} {
 		line := fmt.Sprintf("  %-18s%d", x.name, x.count)
 		if x.count > 0 {
 			line += "   (" + x.means + ")"
+		} else if x.count < 0 {
+			line = fmt.Sprintf("  %-18s?   (the controller does not say)", x.name)
 		}
 		fmt.Fprintln(t.out, line)
 	}

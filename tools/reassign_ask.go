@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"barnabas/internal/kafka"
@@ -34,9 +35,14 @@ func (m *movingPartition) sources() []int32 {
 
 // moving lists all reassignments under way.
 func (r *reassigner) moving(ctx context.Context) (map[kafka.TopicPartition]movingPartition, error) {
+	return listMoving(ctx, r.cl)
+}
+
+// listMoving asks for all topics: kadm asks for none where none are named.
+func listMoving(ctx context.Context, cl *kgo.Client) (map[kafka.TopicPartition]movingPartition, error) {
 	req := kmsg.NewPtrListPartitionReassignmentsRequest()
 	req.TimeoutMillis, req.Topics = 30000, nil
-	resp, err := req.RequestWith(ctx, r.cl)
+	resp, err := req.RequestWith(ctx, cl)
 	if err != nil {
 		return nil, explain(err)
 	}

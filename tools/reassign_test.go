@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -223,6 +224,9 @@ func TestReassign(t *testing.T) {
 	}
 	if out, _ = tool(0, "--list"); !strings.Contains(out, "Current partition reassignments:\nt-") || !strings.Contains(out, " adding: ") {
 		t.Errorf("list: %s", out)
+	}
+	if _, out, errs := run(t, nil, "cluster", "--bootstrap-server", c.Bootstrap()); !regexp.MustCompile(`\n  under-replicated  0\n(?s:.*)\n  reassigning {7}[1-3]   \(on the move\)\n`).MatchString(out) {
+		t.Errorf("the cluster's screen: %s%s", out, errs)
 	}
 	if _, errs := tool(1, "--execute", "--reassignment-json-file", move); !strings.Contains(errs, "Cannot execute because there is an existing partition assignment.") {
 		t.Errorf("execute again: %s", errs)
