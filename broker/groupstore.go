@@ -37,3 +37,8 @@ func (s groupStore) Append(partition int32, epoch kafka.LeaderEpoch, b []byte, t
 func (s groupStore) Read(ctx context.Context, partition int32, fn func(b []byte) error) error {
 	return s.m.Scan(ctx, kafka.TopicPartition{Topic: kafka.ConsumerOffsetsTopic, Partition: partition}, fn)
 }
+
+// Settled implements group.Store.
+func (s groupStore) Settled(ctx context.Context, partition int32) error {
+	return s.m.AwaitSettled(ctx, kafka.TopicPartition{Topic: kafka.ConsumerOffsetsTopic, Partition: partition})
+}

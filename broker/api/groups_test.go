@@ -42,6 +42,8 @@ func (s *emptyStore) Append(_ int32, _ kafka.LeaderEpoch, _ []byte, _ time.Durat
 
 func (s *emptyStore) Read(context.Context, int32, func([]byte) error) error { return nil }
 
+func (s *emptyStore) Settled(context.Context, int32) error { return nil }
+
 // legacyOffsets are a group.LegacyOffsets in memory.
 type legacyOffsets struct{ m sync.Map }
 

@@ -220,7 +220,7 @@ func TestEpochs(t *testing.T) {
 func TestRequestsDuringLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newMemStore()
-		s.hold = make(chan struct{})
+		s.hold, s.unsettled = make(chan struct{}), make(chan struct{})
 		c := led(t, s, Config{})
 		if res := c.Join(t.Context(), joining("g", "")); res.Err != errLoading {
 			t.Errorf("join: %v", res.Err)
@@ -247,6 +247,14 @@ func TestRequestsDuringLoad(t *testing.T) {
 			t.Errorf("list: %v", err)
 		}
 		close(s.hold)
+		synctest.Wait()
+		if res := c.Fetch(&FetchRequest{Group: "g"}); res.Err != errLoading {
+			t.Errorf("fetch of what other replicas may not have: %v", res.Err)
+		}
+		if len(c.loads) != 0 {
+			t.Errorf("%d loads are under way while replicas are waited for", len(c.loads))
+		}
+		close(s.unsettled)
 		synctest.Wait()
 		if _, err := c.List(nil, nil); err != ok {
 			t.Errorf("list after the load: %v", err)

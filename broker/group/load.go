@@ -15,19 +15,20 @@ import (
 const loadRetry = time.Second
 
 // load reads a partition until it succeeds or ctx ends, and makes its groups
-// available.
+// available: not before all in-sync replicas have what was read. The last records
+// may have reached this broker alone; who acted on one, answering a member with the
+// assignment in it, say, might be followed by a coordinator that never had it and
+// begins the same generation again. (Apache Kafka's GroupMetadataManager does not
+// wait.)
 func (c *Coordinator) load(ctx context.Context, p *partition, t *tenure) {
 	defer c.loadEnded()
-	select {
-	case c.loads <- struct{}{}:
-	case <-ctx.Done():
-		return
-	}
-	defer func() { <-c.loads }()
 	for {
 		began := time.Now()
 		l := newLoader(c.opt.Codecs)
-		err := c.opt.Store.Read(ctx, p.index, l.batch)
+		err := c.read(ctx, p, l)
+		if err == nil {
+			err = c.opt.Store.Settled(ctx, p.index)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -42,6 +43,18 @@ func (c *Coordinator) load(ctx context.Context, p *partition, t *tenure) {
 		case <-time.After(loadRetry):
 		}
 	}
+}
+
+// read replays a partition. It holds one of the slots for loads, which the wait
+// for replicas that follows must not.
+func (c *Coordinator) read(ctx context.Context, p *partition, l *loader) error {
+	select {
+	case c.loads <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-c.loads }()
+	return c.opt.Store.Read(ctx, p.index, l.batch)
 }
 
 // publish makes the loaded groups known.

@@ -24,6 +24,9 @@ type Store interface {
 	// Read calls fn with each batch from the partition's log start to its end.
 	// fn keeps nothing. An error of fn ends it and is returned.
 	Read(ctx context.Context, partition int32, fn func(b []byte) error) error
+	// Settled returns once all in-sync replicas have what was in the log of the
+	// partition, which this broker leads, when it was called.
+	Settled(ctx context.Context, partition int32) error
 }
 
 // LegacyOffsets are the offsets that OffsetCommit and OffsetFetch version 0 keep

@@ -25,12 +25,12 @@ type memStore struct {
 	fail, lost error
 	// failOnce is what the next append fails with.
 	failOnce error
-	// hold, if set, keeps Read waiting until it is closed.
-	hold  chan struct{}
-	epoch map[int32]kafka.LeaderEpoch
-	logs  map[int32][][]byte
-	next  map[int32]int64
-	reads int
+	// hold and unsettled, if set, keep Read and Settled waiting until they are closed.
+	hold, unsettled chan struct{}
+	epoch           map[int32]kafka.LeaderEpoch
+	logs            map[int32][][]byte
+	next            map[int32]int64
+	reads           int
 }
 
 func newMemStore() *memStore {
@@ -161,4 +161,19 @@ func batches(t testing.TB, name string) [][]byte {
 		b = b[h.Size():]
 	}
 	return out
+}
+
+func (s *memStore) Settled(ctx context.Context, _ int32) error {
+	s.mu.Lock()
+	wait := s.unsettled
+	s.mu.Unlock()
+	if wait == nil {
+		return nil
+	}
+	select {
+	case <-wait:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -122,6 +122,38 @@ func TestTheHighWatermarkIsWhatAllInSyncHave(t *testing.T) {
 	wantCode(t, err, protocol.UnknownLeaderEpoch)
 }
 
+// TestSettled: what a new leader alone has is not settled, whatever its log says.
+func TestSettled(t *testing.T) {
+	m, _ := startCluster(t)
+	become(t, m, leading(0, self, 2, 3))
+	produce(t, m, 10)
+	fetch(t, m, 2, 10)
+	fetch(t, m, 3, 9)
+	ctx, cancel := context.WithCancel(t.Context())
+	settled := make(chan error, 1)
+	go func() { settled <- m.AwaitSettled(ctx, tp) }()
+	eventually(t, "somebody waits", func() bool { n, _ := m.Parked(); return n == 1 })
+	cancel()
+	if err := <-settled; !errors.Is(err, context.Canceled) {
+		t.Errorf("broker 3 lacks one, and the wait ends with %v", err)
+	}
+	go func() { settled <- m.AwaitSettled(t.Context(), tp) }()
+	eventually(t, "somebody waits", func() bool { n, _ := m.Parked(); return n == 1 })
+	fetch(t, m, 3, 10)
+	if err := <-settled; err != nil {
+		t.Error(err)
+	}
+	go func() { produce(t, m, 1); settled <- m.AwaitSettled(t.Context(), tp) }()
+	eventually(t, "somebody waits", func() bool { n, _ := m.Parked(); return n == 1 })
+	s := leading(1, 2, self, 3)
+	s.Leader = 2
+	become(t, m, s)
+	var not *NotLeaderError
+	if err := <-settled; !errors.As(err, &not) {
+		t.Errorf("another leads: %v", err)
+	}
+}
+
 func TestAReplicaThatCaughtUpIsProposedAndCountsFromThenOn(t *testing.T) {
 	m, asked := startCluster(t)
 	s := leading(0, self)

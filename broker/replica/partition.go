@@ -260,6 +260,21 @@ func (p *Partition) append(recs []byte, acks int16, origin log.Origin, epoch kaf
 	return Appended{AppendInfo: info, Epoch: p.state.LeaderEpoch, Replicated: replicated, Followed: len(p.remotes) > 0}, moved, nil
 }
 
+// settled says whether all in-sync replicas have the log below end, and a lone one
+// on its disk, or why they never will under this leader.
+func (p *Partition) settled(end int64) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l, err := p.leaderLocked()
+	if err != nil {
+		return true, err
+	}
+	if l.HighWatermark() < end {
+		return false, nil
+	}
+	return p.safeLocked(l, end)
+}
+
 // replicated says whether all replicas that count have last, and a lone one on
 // its disk, or why they never will in the leadership of epoch.
 func (p *Partition) replicated(last int64, epoch kafka.LeaderEpoch) (bool, error) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"barnabas/broker/purgatory"
 	"barnabas/internal/kafka"
 	"barnabas/log"
 	"barnabas/log/batch"
@@ -14,9 +16,13 @@ import (
 // whole.
 const scanBytes = 1 << 20
 
+// settlePatience bounds one AwaitSettled, so that its caller can tell of a long one.
+const settlePatience = time.Minute
+
 // Scan calls fn with every batch of a partition's log, from its start to the end
-// that it had when Scan was called, whatever the high watermark: a coordinator
-// loads what it must not lose. fn keeps nothing of b. An error of fn ends it.
+// that it had when Scan was called, whatever the high watermark (AwaitSettled):
+// a coordinator loads what it must not lose. fn keeps nothing of b. An error of fn
+// ends it.
 func (m *Manager) Scan(ctx context.Context, tp kafka.TopicPartition, fn func(b []byte) error) error {
 	l := m.Log(tp)
 	if l == nil {
@@ -42,6 +48,34 @@ func (m *Manager) Scan(ctx context.Context, tp kafka.TopicPartition, fn func(b [
 		at, buf = next, grown
 	}
 	return nil
+}
+
+// AwaitSettled waits until all in-sync replicas have what is in the log of a
+// partition now, and a lone one has it on its disk. It fails if this broker does not
+// lead, or after a minute. In-sync replicas that are fewer than
+// min.insync.replicas are no failure: what is there can be read.
+func (m *Manager) AwaitSettled(ctx context.Context, tp kafka.TopicPartition) error {
+	p, l := m.Partition(tp), m.Log(tp)
+	if p == nil || l == nil {
+		return m.absent(tp)
+	}
+	end, done := l.EndOffset(), make(chan error, 1)
+	w := m.produces.Park([]kafka.TopicPartition{tp}, settlePatience,
+		func() bool { ok, _ := p.settled(end); return ok },
+		func(purgatory.Outcome) {
+			ok, err := p.settled(end)
+			if !ok {
+				err = fmt.Errorf("%w: in-sync replicas do not have %s up to offset %d yet", ErrTimedOut, tp, end)
+			}
+			done <- err
+		})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		w.Cancel()
+		return context.Cause(ctx)
+	}
 }
 
 // scanPiece hands the batches of one read to fn and returns the offset after
