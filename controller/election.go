@@ -45,7 +45,10 @@ func (c *Controller) lookAtThrone(ctx context.Context) error {
 func (c *Controller) stand(ctx context.Context) error {
 	mine, registered, err := c.zk.Exists(ctx, zkpaths.BrokerPath(c.opts.BrokerID))
 	id := c.zk.SessionID()
-	if err != nil || !registered || mine.EphemeralOwner != id || !c.allMarked() {
+	if err != nil || !registered || mine.EphemeralOwner != id {
+		return err
+	}
+	if ok, err := c.allMarked(ctx); !ok {
 		return err
 	}
 	epoch, version, err := c.readEpoch(ctx)
@@ -87,20 +90,31 @@ func (c *Controller) stand(ctx context.Context) error {
 }
 
 // allMarked refuses to reign beside brokers of another make, which know nothing
-// of the change log.
-func (c *Controller) allMarked() bool {
+// of the change log. Whom the image names as one is looked at: where no controller
+// reigns nobody tells that it went, or that this very broker registered in its place.
+func (c *Controller) allMarked(ctx context.Context) (bool, error) {
 	for _, b := range c.meta.Current().Brokers() {
 		if b.Version != "" {
+			continue
+		}
+		data, _, err := c.zk.Get(ctx, zkpaths.BrokerPath(b.ID))
+		if errors.Is(err, session.ErrNoNode) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if reg, err := zkpaths.DecodeRegistration(data); err == nil && reg.Marker != nil {
 			continue
 		}
 		if c.complained != b.ID {
 			c.complained = b.ID
 			c.log.Error("not standing for controller: a broker of another make is registered", "broker", b.ID)
 		}
-		return false
+		return false, nil
 	}
 	c.complained = kafka.NoBroker
-	return true
+	return true, nil
 }
 
 // readEpoch reads /controller_epoch and makes it if it is not there.

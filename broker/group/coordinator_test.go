@@ -3,8 +3,10 @@ package group
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"slices"
 	"strings"
@@ -297,6 +299,52 @@ func TestLoadsGolden(t *testing.T) {
 			t.Errorf("open transaction: %+v", got)
 		}
 	})
+}
+
+// TestLoadSkipsDamage: a batch that is damaged, or whose records can't be read, costs
+// the commits that are in it, and is named; the groups of its partition are served.
+func TestLoadSkipsDamage(t *testing.T) {
+	for name, damage := range map[string]func(b []byte) []byte{
+		"wrong checksum":           func(b []byte) []byte { b[len(b)-3]++; return b },
+		"unreadable, checksum new": func(b []byte) []byte { b[batch.HeaderSize] = 0x7e; return withCRC(b) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newMemStore()
+			first := led(t, s, Config{})
+			for offset := range int64(3) {
+				first.Commit(t.Context(), committing("g", -1, "", 10+offset))
+				first.Commit(t.Context(), committing("h", -1, "", 20+offset))
+			}
+			s.set(func(s *memStore) {
+				last := len(s.logs[0]) - 2 // g's
+				s.logs[0][last] = damage(bytes.Clone(s.logs[0][last]))
+			})
+			var out bytes.Buffer
+			c, err := New(Options{Store: s, Partitions: func() int32 { return 1 }, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			c.BecomeLeader(0, 2)
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			for group, want := range map[string]int64{"g": 11, "h": 22} {
+				got := c.Fetch(&FetchRequest{Group: group, Topics: []FetchTopic{{"t", []int32{0}}}})
+				if got.Err != ok || got.Topics[0].Partitions[0].Offset != want {
+					t.Errorf("%s: %s: %+v, want offset %d", name, group, got, want)
+				}
+			}
+			if text := out.String(); !strings.Contains(text, "level=ERROR") || !strings.Contains(text, "batch at offset 4") {
+				t.Errorf("%s: logged:\n%s", name, text)
+			}
+		})
+	}
+}
+
+// withCRC gives a batch the checksum that it should have.
+func withCRC(b []byte) []byte {
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
+	return b
 }
 
 // TestLoadsOldVersions: bad records are skipped, groups of all versions load.
