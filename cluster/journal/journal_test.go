@@ -124,6 +124,24 @@ func TestPartition(t *testing.T) {
 		"  2026-11-27 18:05:00  leader 1, epoch 0, in sync 1,2: the leader proposed other in-sync replicas; fell behind or went away: 3 [change 5, controller 1]",
 		"  2026-11-27 18:04:00  leader 1, epoch 0, in sync 1,2,3: the topic was created [change 4, controller 1]")
 
+	again := func(id kafka.BrokerID, state cluster.BrokerState) { // another registration
+		h.entry(cluster.Entry{Reason: reason("brokers"), Brokers: []cluster.EntryBroker{{ID: id, Epoch: 100, State: state, Barnabas: "1.2"}}})
+	}
+	again(1, cluster.Up)
+	for _, x := range []struct {
+		isr  []kafka.BrokerID
+		want string
+	}{
+		{[]kafka.BrokerID{2, 1}, "  * broker 2 leads in place of the preferred one, broker 1"}, // beside broker 3, which is missing
+		{[]kafka.BrokerID{2, 1, 3}, "  * nothing but that broker 2 leads in place of the preferred one, broker 1"},
+	} {
+		h.state(reason("isr"), 2, 1, x.isr...)
+		if got := h.says(t, "t-0"); !strings.Contains(got, x.want+"\n") {
+			t.Errorf("no line %q in\n%s", x.want, got)
+		}
+	}
+	again(1, cluster.Down)
+
 	h.broker("brokers", 2, cluster.Down)
 	h.state(reason("election"), kafka.NoBroker, 2, 2)
 	got := h.says(t, "t-0")

@@ -248,7 +248,11 @@ func (f *PartitionFacts) missing() []string {
 		say("it was elected from outside of the in-sync replicas: records may be missing")
 	}
 	if len(f.Replicas) > 0 && f.Leader != kafka.NoBroker && f.Leader != f.Replicas[0] && has(f.ISR, f.Replicas[0]) {
-		say("nothing but that broker %d leads in place of the preferred one, broker %d", f.Leader, f.Replicas[0])
+		only := ""
+		if len(out) == 0 {
+			only = "nothing but that "
+		}
+		say("%sbroker %d leads in place of the preferred one, broker %d", only, f.Leader, f.Replicas[0])
 	}
 	return out
 }

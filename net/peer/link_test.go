@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -55,6 +56,44 @@ func TestProbe(t *testing.T) {
 				link.Close()
 			}
 		})
+	}
+}
+
+// A process that has no time to accept connections is alive: the system does not
+// refuse them for it.
+func TestAFullAcceptQueueIsNoRefusal(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(bound.(*unix.SockaddrInet4).Port))
+	for i := 0; ; i++ { // until nobody is let in any more
+		if i == 100 {
+			t.Fatal("a queue of no length takes a hundred connections")
+		}
+		conn, err := net.DialTimeout("tcp", addr, 300*time.Millisecond)
+		if err != nil {
+			break
+		}
+		defer conn.Close()
+	}
+	p := New(Options{DialTimeout: 300 * time.Millisecond})
+	defer p.Close()
+	for range 3 {
+		if got, link := p.Probe(t.Context(), []string{addr}); got != Silent || link != nil {
+			t.Fatalf("got %d and %v, want silence", got, link)
+		}
 	}
 }
 
