@@ -271,12 +271,7 @@ func (b *Broker) buildMembership() {
 			c := &b.config.Load().Controller
 			return controller.Rebalance{Enabled: c.AutoRebalance, Interval: c.ImbalanceCheckInterval, Percentage: c.ImbalancePercentage}
 		},
-		Ends: func(ctx context.Context, id kafka.BrokerID, questions []cluster.EndQuestion) ([]cluster.LogEnd, error) {
-			if id == b.id {
-				return b.replicas.LogEnds(questions), nil
-			}
-			return forward.LogEnds(ctx, b.peers, id, questions)
-		},
+		Ends: b.logEnds,
 	})
 	b.events.add(b.control.OnEvent, b.control.OnState)
 	advertised := b.advertised()
@@ -333,10 +328,18 @@ func (b *Broker) buildDynamic(ctx context.Context) error {
 	return nil
 }
 
+// logEnds asks a broker, maybe this one, where its logs end.
+func (b *Broker) logEnds(ctx context.Context, id kafka.BrokerID, questions []cluster.EndQuestion) ([]cluster.LogEnd, error) {
+	if id == b.id {
+		return b.replicas.LogEnds(questions), nil
+	}
+	return forward.LogEnds(ctx, b.peers, id, questions)
+}
+
 func (b *Broker) buildAdmin() {
 	b.forward = forward.New(forward.Options{Self: b.id, Image: b.metadata.Current, Local: b.control, Remote: b.peers})
 	b.admin = admin.New(b.ctx, admin.Options{
-		Controller: b.control, Elsewhere: b.forward, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor, AwaitLeading: b.replicas.AwaitLeading,
+		Controller: b.control, Elsewhere: b.forward, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor, AwaitLeading: b.replicas.AwaitLeading, Ends: b.logEnds,
 		Self: b.id, Configs: dynamic.NewStore(b.zk), NoTopic: dynamic.ErrNoTopic, AwaitConfig: b.dynamic.Sync,
 		Config: b.config.Load, Logger: b.logger,
 	})

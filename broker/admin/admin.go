@@ -54,7 +54,10 @@ type Options struct {
 	// AwaitLeading waits until this broker serves all those of the partitions that
 	// it leads, or ctx ends.
 	AwaitLeading func(ctx context.Context, tps []kafka.TopicPartition) error
-	Config       func() *conf.Config
+	// Ends asks another broker where its logs end, by which it tells that it has read of
+	// partitions and opened them.
+	Ends   func(ctx context.Context, of kafka.BrokerID, questions []cluster.EndQuestion) ([]cluster.LogEnd, error)
+	Config func() *conf.Config
 	// Configs keeps configs; it reports a topic that is not there by NoTopic.
 	Configs ConfigStore
 	NoTopic error
@@ -117,46 +120,6 @@ func (a *Admin) DeleteTopics(ctx context.Context, names []string, timeout time.D
 		}
 	}
 	return errs
-}
-
-// awaitTopics waits until the partitions of topics have live leaders and this
-// broker serves those that it leads.
-func (a *Admin) awaitTopics(ctx context.Context, names []string) error {
-	err := a.o.AwaitImage(ctx, func(im *cluster.Image) bool {
-		for _, name := range names {
-			if !led(im, name) {
-				return false
-			}
-		}
-		return true
-	})
-	if err != nil {
-		return err
-	}
-	im := a.o.Image()
-	var tps []kafka.TopicPartition
-	for _, name := range names {
-		if t := im.Topic(name); t != nil {
-			for i := range t.Partitions {
-				tps = append(tps, kafka.TopicPartition{Topic: name, Partition: int32(i)})
-			}
-		}
-	}
-	return a.o.AwaitLeading(ctx, tps)
-}
-
-// led reports whether all partitions of a topic have live leaders.
-func led(im *cluster.Image, name string) bool {
-	t := im.Topic(name)
-	if t == nil {
-		return false
-	}
-	for _, p := range t.Partitions {
-		if p == nil || !p.HasState || !im.Alive(p.Leader) {
-			return false
-		}
-	}
-	return true
 }
 
 func fill(errs []error, err error) []error {
