@@ -11,7 +11,7 @@ import (
 )
 
 func (t *tool) dumpLogCommand() *cobra.Command {
-	var files string
+	var files, keyClass, valueClass string
 	var offsets bool
 	o := dumplog.Options{}
 	cmd := &cobra.Command{
@@ -26,6 +26,18 @@ func (t *tool) dumpLogCommand() *cobra.Command {
 				return usagef(`Missing required argument "[files]"`)
 			}
 			o.Files = strings.Split(files, ",")
+			for _, c := range []struct {
+				class string
+				to    *dumplog.Decoder
+			}{{keyClass, &o.KeyDecoder}, {valueClass, &o.ValueDecoder}} {
+				var err error
+				if c.class == "" {
+					continue
+				}
+				if *c.to, err = dumplog.DecoderOf(c.class); err != nil {
+					return usagef("%v", err)
+				}
+			}
 			if offsets {
 				o.OffsetsDecoder = grouplog.DumpText
 			}
@@ -36,6 +48,12 @@ func (t *tool) dumpLogCommand() *cobra.Command {
 	p.StringVar(&files, "files", "", "the files to print, comma separated")
 	p.BoolVar(&o.PrintDataLog, "print-data-log", false, "print keys, values and headers of records")
 	p.BoolVar(&o.DeepIteration, "deep-iteration", false, "print each record, not only batches")
+	for _, c := range []struct {
+		name, of string
+		class    *string
+	}{{"key-decoder-class", "keys", &keyClass}, {"value-decoder-class", "values", &valueClass}} {
+		p.StringVar(c.class, c.name, "", "how "+c.of+" are read: StringDecoder, LongDecoder, IntegerDecoder or DefaultDecoder (hexadecimal), with or without Java package")
+	}
 	p.BoolVar(&offsets, "offsets-decoder", false, "read records of __consumer_offsets")
 	p.BoolVar(&o.TransactionLogDecoder, "transaction-log-decoder", false, "read records of __transaction_state")
 	p.BoolVar(&o.IndexSanityCheck, "index-sanity-check", false, "only check whether indexes are sound")

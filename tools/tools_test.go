@@ -125,6 +125,7 @@ func TestExitCodes(t *testing.T) {
 		{"verifiable-consumer --topic t --group-id g --group-protocol consumer", 2, "have only classic"},
 		{"completion bash", 0, "barnabas"},
 		{"dump-log", 2, `Missing required argument "[files]"`},
+		{"dump-log --files x.log --value-decoder-class com.example.D", 2, "there is no decoder com.example.D"},
 		{"server", 2, "the file is missing"},
 		{"server /nowhere/server.toml", 1, "no such file"},
 		{"server a b", 2, "--override key=value"},

@@ -32,6 +32,9 @@ type Options struct {
 	// TransactionLogDecoder reads records of __transaction_state
 	// (--transaction-log-decoder).
 	TransactionLogDecoder bool
+	// KeyDecoder and ValueDecoder make the texts of other records
+	// (--key-decoder-class, --value-decoder-class); default UTF-8.
+	KeyDecoder, ValueDecoder Decoder
 	// IndexSanityCheck only checks indexes as a starting broker does
 	// (--index-sanity-check).
 	IndexSanityCheck bool

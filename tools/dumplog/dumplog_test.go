@@ -3,8 +3,10 @@ package dumplog_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -168,5 +170,45 @@ func TestDecoder(t *testing.T) {
 		OffsetsDecoder: func(offset int64, key, value []byte) (string, string) { return "K", "" }})
 	if !strings.Contains(got, "headerKeys: [] key: K\n") || !strings.Contains(got, "endTxnMarker: COMMIT coordinatorEpoch: 0\n") {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestDecoderClasses: keys and values as the decoders of Kafka read them.
+func TestDecoderClasses(t *testing.T) {
+	decoder := func(class string) dumplog.Decoder {
+		t.Helper()
+		d, err := dumplog.DecoderOf(class)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	for _, c := range []struct{ class, bytes, want string }{
+		{"org.apache.kafka.tools.api.LongDecoder", "\xff\xff\xff\xff\xff\xff\xff\xfe", "-2"},
+		{"kafka.serializer.IntegerDecoder", "\x00\x00\x01\x00", "256"},
+		{"StringDecoder", "ü", "ü"},
+		{"DefaultDecoder", "\x00\xfe", "00fe"},
+	} {
+		if got, err := decoder(c.class)([]byte(c.bytes)); got != c.want || err != nil {
+			t.Errorf("%s: %q, %v, want %q", c.class, got, err, c.want)
+		}
+	}
+	if _, err := dumplog.DecoderOf("com.example.Decoder"); err == nil {
+		t.Error("a class that is not there")
+	}
+	got := run(t, goldenFS(t), dumplog.Options{
+		Files: []string{"clean/golden-1/" + zero + ".log"}, KeyDecoder: decoder("LongDecoder"), ValueDecoder: decoder("DefaultDecoder"),
+	})
+	plain := run(t, goldenFS(t), dumplog.Options{Files: []string{"clean/golden-1/" + zero + ".log"}, PrintDataLog: true})
+	key, payload := regexp.MustCompile(`(?m) key: (.*) payload: (.*)$`), regexp.MustCompile(`(?m) payload: ([0-9a-f]+)$`)
+	was := key.FindStringSubmatch(plain)
+	if was == nil {
+		t.Fatalf("no key in %s", plain)
+	}
+	if want := fmt.Sprintf(" key: <%d bytes are no Long> payload: %x\n", len(was[1]), was[2]); !strings.Contains(got, want) {
+		t.Errorf("no %q in %s", want, got)
+	}
+	if len(payload.FindAllString(got, -1)) != strings.Count(plain, " payload: ") {
+		t.Errorf("got %s\nof %s", got, plain)
 	}
 }

@@ -48,7 +48,7 @@ func (d *dumper) log(file string) error {
 
 // data tells whether keys and values are to be printed.
 func (d *dumper) data() bool {
-	return d.o.PrintDataLog || d.o.OffsetsDecoder != nil || d.o.TransactionLogDecoder
+	return d.o.PrintDataLog || d.o.OffsetsDecoder != nil || d.o.TransactionLogDecoder || d.o.KeyDecoder != nil || d.o.ValueDecoder != nil
 }
 
 // eachBatch calls fn for the batches in [pos, limit) of f until it returns false
@@ -234,15 +234,23 @@ func (d *dumper) text(r *batch.Record) (key, payload *string) {
 		k, p := transactionText(r.Key, r.Value)
 		return show(k), show(p)
 	}
-	if r.Key != nil {
-		s := text(r.Key)
-		key = &s
+	return decoded(r.Key, d.o.KeyDecoder), decoded(r.Value, d.o.ValueDecoder)
+}
+
+// decoded is the text of a key or value: nil if there is none, the reason where it is
+// none of the decoder's (with which Kafka's tool ends).
+func decoded(b []byte, by Decoder) *string {
+	if b == nil {
+		return nil
 	}
-	if r.Value != nil {
-		s := text(r.Value)
-		payload = &s
+	if by == nil {
+		by = decoders["StringDecoder"]
 	}
-	return key, payload
+	s, err := by(b)
+	if err != nil {
+		s = "<" + err.Error() + ">"
+	}
+	return &s
 }
 
 // text is UTF-8, with what is none replaced as Java does.
