@@ -148,3 +148,88 @@ func TestCleanerGoesOn(t *testing.T) {
 		must(t, m.Close())
 	})
 }
+
+// TestCompactAndDelete: of a topic with both policies old segments go, also while they
+// are being compacted, and of what is younger the last of each key stays.
+func TestCompactAndDelete(t *testing.T) {
+	for _, when := range []string{"before", "meanwhile", "after"} {
+		t.Run(when, func(t *testing.T) {
+			mem, o := newDisk(t), compacting()
+			o.Delete, o.RetentionAge = true, time.Hour
+			l := openTest(t, mem, o, nil)
+			now := time.Now()
+			put := func(key string, i int, at time.Time) {
+				b := batch.NewBuilder(batch.BuilderOptions{})
+				b.Append(at.UnixMilli(), []byte(key), fmt.Append(nil, i))
+				recs, err := b.Bytes()
+				must(t, err)
+				_, err = l.AppendAsLeader(recs, 1, Client)
+				must(t, err)
+			}
+			const old, young = 100, 100
+			for i := range old {
+				put(fmt.Sprint("old", i), i, now.Add(-2*time.Hour))
+			}
+			for i := range young {
+				put(fmt.Sprint("young", i%7), i, now)
+			}
+			l.SetHighWatermark(l.EndOffset())
+			retain := func() {
+				t.Helper()
+				n, err := l.Retain(now)
+				must(t, err)
+				if start := l.StartOffset(); n == 0 || start < old/2 || start > old+young/2 { // one segment has both
+					t.Errorf("%d segments deleted, the log begins at %d", n, start)
+				}
+			}
+			var read, kept int64
+			compact := func(spend func(context.Context, int) error) {
+				t.Helper()
+				done, err := l.Compact(context.Background(), CompactOptions{Map: cleaner.NewMap(1<<20, 0.9), Now: now, Spend: spend})
+				must(t, err)
+				read, kept = read+done.RecordsRead, kept+done.RecordsKept
+			}
+			switch when {
+			case "before":
+				retain()
+			case "meanwhile":
+				pieces := 0
+				compact(func(context.Context, int) error {
+					if pieces++; pieces == 3 {
+						retain()
+					}
+					return nil
+				})
+				if pieces < 4 {
+					t.Fatalf("%d pieces", pieces)
+				}
+			}
+			compact(nil)
+			if when == "after" {
+				retain()
+			}
+			check := func() {
+				t.Helper()
+				got := committed(t, l)
+				for k := range 7 {
+					last := (young-1-k)/7*7 + k
+					if key := fmt.Sprint("young", k); got[key] != fmt.Sprint(last) {
+						t.Errorf("%s is %q, want %d", key, got[key], last)
+					}
+				}
+				if l.StartOffset() < old/2 || l.EndOffset() != old+young {
+					t.Errorf("%d to %d: %v", l.StartOffset(), l.EndOffset(), got)
+				}
+			}
+			check()
+			if kept == 0 || kept > read*3/4 {
+				t.Errorf("%d records kept of %d", kept, read)
+			}
+			start := l.StartOffset()
+			must(t, l.Close())
+			l = openTest(t, mem, o, func(o *OpenOptions) { o.Clean, o.Holes, o.StartOffset = false, true, start })
+			l.SetHighWatermark(l.EndOffset())
+			check()
+		})
+	}
+}
