@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,12 +29,14 @@ type member struct {
 	id int
 	zk *devzk.Server
 	fs vfs.FS
+	// dirs are its log.dirs; none: /a,/b.
+	dirs string
 }
 
 func (m *member) start() {
 	m.t.Helper()
 	c, _, err := conf.FromMap(map[string]string{
-		"broker.id": fmt.Sprint(m.id), "zookeeper.connect": m.zk.Addr(), "listeners": "PLAINTEXT://127.0.0.1:0", "log.dirs": "/a,/b",
+		"broker.id": fmt.Sprint(m.id), "zookeeper.connect": m.zk.Addr(), "listeners": "PLAINTEXT://127.0.0.1:0", "log.dirs": cmp.Or(m.dirs, "/a,/b"),
 		"barnabas.http.listen": "127.0.0.1:0", "zookeeper.connection.timeout.ms": "60000", "offsets.topic.num.partitions": "4",
 		"offsets.topic.replication.factor": "2", "group.initial.rebalance.delay.ms": "0",
 	})
@@ -311,6 +314,50 @@ func TestMissingLogIsReported(t *testing.T) {
 	one.start()
 	awaitState(t, adm, "given up by hand", "alone", func(p kadm.PartitionDetail) bool { return p.Leader == 1 && len(p.OfflineReplicas) == 0 })
 	awaitEnd(t, one, "alone", 0, 0)
+}
+
+// TestDirectoryTakenOut: of a directory that is no longer in log.dirs the logs are
+// missing: where another replica is in sync they are copied, where this broker was the
+// last nobody leads, now or after another restart, until the directory is back. What
+// was copied meanwhile stays, and what the directory has of its name is set aside.
+func TestDirectoryTakenOut(t *testing.T) {
+	one, _, cl, adm := pair(t, vfs.NewMem())
+	assign(t, cl, "alone", []int32{1}, []int32{1}, []int32{1}, []int32{1})
+	assign(t, cl, "r", []int32{1, 2}, []int32{1, 2})
+	awaitState(t, adm, "all in sync", "r", func(p kadm.PartitionDetail) bool { return len(p.ISR) == 2 })
+	for topic, partitions := range map[string]int32{"alone": 4, "r": 2} {
+		for p := range partitions {
+			if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Partition: p, Value: []byte("v")}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	away := one.in("/a", "alone")
+	if len(away) == 0 || len(away) == 4 {
+		t.Fatalf("of 4 partitions %v are in one directory", away)
+	}
+	one.Close()
+	one.dirs = "/b"
+	for _, when := range []string{"without the directory", "the same later"} {
+		one.start()
+		awaitState(t, adm, when, "alone", func(p kadm.PartitionDetail) bool {
+			if away[p.Partition] {
+				return p.Leader == -1 && slices.Equal(p.OfflineReplicas, []int32{1})
+			}
+			return p.Leader == 1 && len(p.OfflineReplicas) == 0
+		})
+		awaitState(t, adm, "copied from the other", "r", func(p kadm.PartitionDetail) bool { return len(p.ISR) == 2 && len(p.OfflineReplicas) == 0 })
+		one.Close()
+	}
+	one.dirs = "/a,/b"
+	one.start()
+	awaitState(t, adm, "the directory is back", "alone", func(p kadm.PartitionDetail) bool { return p.Leader == 1 && len(p.OfflineReplicas) == 0 })
+	for p := range int32(4) {
+		awaitEnd(t, one, "alone", p, 1)
+	}
+	if now := one.in("/a", "r"); len(now) != 0 {
+		t.Errorf("%v of r are in the directory that was away", now)
+	}
 }
 
 // TestServesWhileRecovering: after a crash a broker registers and serves what is

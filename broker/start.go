@@ -421,6 +421,7 @@ func (b *Broker) serve(context.Context) error {
 // elections.
 func (b *Broker) register(ctx context.Context) error {
 	b.awaitLogs(ctx)
+	b.replicas.Settle(b.metadata.Current())
 	b.runMember("the controller", b.control.Run)
 	epoch, err := b.registrar.Register(ctx)
 	if err != nil {

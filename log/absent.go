@@ -79,15 +79,13 @@ func (m *Manager) findMissing() {
 				d.missing[tp] = d.ids[tp.Topic]
 			}
 		}
-		if !d.hasMeta {
-			m.fresh = true
-		}
 	}
+	m.fresh = m.dirsChanged()
 }
 
 // Missing reports whether there is evidence that a partition of a topic had a log
 // here which is gone: a checkpoint names it, or a log directory was empty at the
-// start. It says nothing of a partition that has a log.
+// start, or is no longer one. It says nothing of a partition that has a log.
 func (m *Manager) Missing(tp kafka.TopicPartition, id kafka.TopicID) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -102,8 +100,7 @@ func (m *Manager) Missing(tp kafka.TopicPartition, id kafka.TopicID) bool {
 	return false
 }
 
-// whyAbsent is why there is no log of a partition that should have one. What is
-// missing by the evidence of an empty directory is remembered over restarts.
+// whyAbsent is why there is no log of a partition that should have one.
 func (m *Manager) whyAbsent(tp kafka.TopicPartition, id kafka.TopicID) error {
 	for _, d := range m.dirs {
 		if err := d.failure.get(); err != nil {
@@ -113,15 +110,20 @@ func (m *Manager) whyAbsent(tp kafka.TopicPartition, id kafka.TopicID) error {
 	if !m.Missing(tp, id) {
 		return fmt.Errorf("%w: %s", ErrNotFound, tp)
 	}
-	live := m.live()
-	if len(live) == 0 {
-		return fmt.Errorf("%w: all of them", ErrOffline)
-	}
-	m.mu.Lock()
-	live[0].noteMissingLocked(tp, id)
-	m.mu.Unlock()
 	return fmt.Errorf("%w: %s: bring its directory back; or, to begin without its records, make an empty directory %s and start again",
-		ErrMissing, tp, path.Join(live[0].path, tp.String()))
+		ErrMissing, tp, path.Join(m.dirs[0].path, tp.String()))
+}
+
+// NoteMissing remembers over restarts that a partition of a topic is missing, by
+// whatever evidence: that of the directories' change goes with Settle.
+func (m *Manager) NoteMissing(tp kafka.TopicPartition, id kafka.TopicID) {
+	live := m.live()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.logs[tp]; ok || m.unopened[tp] != nil || len(live) == 0 {
+		return
+	}
+	live[0].noteMissingLocked(tp, id)
 }
 
 // noteMissingLocked adds to what is missing; of no known topic stays so.

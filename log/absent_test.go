@@ -28,6 +28,7 @@ func TestMissingIsOfATopic(t *testing.T) {
 	old, young := kafka.TopicID{7}, kafka.TopicID{8}
 	m := mustManager(t, fs, one)
 	must(t, m.WriteMeta(Meta{BrokerID: 1}))
+	must(t, m.Settle())
 	_, err := m.GetOrCreate(part(0), old, true)
 	must(t, err)
 	must(t, m.dirs[0].saveRecoveryPoints(m))
@@ -91,8 +92,86 @@ func TestMissingByAnEmptyDirectory(t *testing.T) {
 			t.Errorf("start %d: got %v, want %v", i, err, want)
 		}
 		must(t, m.WriteMeta(Meta{BrokerID: 1}))
+		if i == 0 {
+			m.NoteMissing(part(0), id)
+			must(t, m.Settle())
+		}
 		must(t, m.Close())
 	}
+}
+
+// TestMissingUntilSettled: that a directory was empty, or is no longer in log.dirs, is
+// known at every start until what is missing by that was noted; then no more is.
+func TestMissingUntilSettled(t *testing.T) {
+	mem := vfs.NewMem()
+	id := kafka.TopicID{7}
+	is := func(what string, n int, want error, settle bool, dirs ...string) {
+		t.Helper()
+		m := mustManager(t, mem, func(o *ManagerOptions) { o.Dirs = dirs })
+		if err := m.Absent(part(n), id); !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("%s: got %v, want %v", what, err, want)
+		}
+		must(t, m.WriteMeta(Meta{BrokerID: 1}))
+		if settle {
+			if want != nil {
+				m.NoteMissing(part(n), id)
+			}
+			must(t, m.Settle())
+		}
+		mem = mem.CrashClone(0)
+	}
+	is("new directories", 0, ErrMissing, false, "/a", "/b")
+	is("not noted by the first start", 0, ErrMissing, true, "/a", "/b")
+	is("noted", 0, ErrMissing, false, "/a", "/b")
+	is("never here", 1, nil, false, "/a", "/b")
+	is("one was taken away", 1, ErrMissing, false, "/b")
+	is("still so", 1, ErrMissing, true, "/b")
+	is("noted", 1, ErrMissing, false, "/b")
+	is("never here", 2, nil, true, "/b")
+	is("one came back", 2, ErrMissing, true, "/a", "/b")
+	is("noted", 2, ErrMissing, true, "/a", "/b")
+	is("never here", 3, nil, true, "/a", "/b")
+	must(t, mem.Remove("/a/"+dirsFile))
+	is("one was another's", 3, ErrMissing, true, "/a", "/b")
+	must(t, vfs.WriteFileAtomic(mem, "/b/"+dirsFile, []byte("nonsense")))
+	is("one is damaged", 4, ErrMissing, true, "/a", "/b")
+	must(t, mem.Remove("/a/"+dirsFile))
+	must(t, mem.Remove("/b/"+dirsFile))
+	is("both were Apache Kafka's", 5, nil, true, "/a", "/b")
+}
+
+// TestAskingNotesNothing: only what is noted as missing is remembered.
+func TestAskingNotesNothing(t *testing.T) {
+	m := mustManager(t, vfs.NewMem(), nil)
+	if err := m.Absent(part(0), kafka.TopicID{7}); !errors.Is(err, ErrMissing) {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := m.GetOrCreate(part(0), kafka.TopicID{7}, false); !errors.Is(err, ErrMissing) {
+		t.Fatalf("got %v", err)
+	}
+	for _, d := range m.dirs {
+		if len(d.missing) != 0 {
+			t.Errorf("asking noted %v", d.missing)
+		}
+	}
+	_, err := m.GetOrCreate(part(1), kafka.TopicID{7}, true)
+	must(t, err)
+	for n := range 2 {
+		m.NoteMissing(part(n), kafka.TopicID{7})
+	}
+	if d := m.dirs[0]; len(d.missing) != 1 {
+		t.Errorf("noted %v, want the one that has no log", d.missing)
+	}
+	must(t, m.Close())
+}
+
+func FuzzDirs(f *testing.F) {
+	f.Add([]byte(`{"version":1,"dirs":["/a","/b"],"settled":true}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if r, err := decodeDirs(data); err != nil && (r.Settled || r.Dirs != nil) {
+			t.Errorf("%v, and yet %+v", err, r)
+		}
+	})
 }
 
 // TestIDsOfUnopened: what is not open yet keeps its topic in the checkpoint, and one
@@ -129,6 +208,7 @@ func TestMissingOnesAreMadeCheaply(t *testing.T) {
 		if err := m.Absent(part(n), kafka.TopicID{7}); !errors.Is(err, ErrMissing) {
 			t.Fatalf("partition %d of an empty directory: %v", n, err)
 		}
+		m.NoteMissing(part(n), kafka.TopicID{7})
 	}
 	must(t, d.saveRecoveryPoints(m))
 	must(t, d.saveHighWatermarks(m))

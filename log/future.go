@@ -340,13 +340,17 @@ func (l *Log) adopt(from *Log) error {
 }
 
 // noteReplaces lets the directory of a log that is about to be made say that it
-// replaces what may be in the directories that are offline.
+// replaces what may be in the directories that are offline, or were taken out of
+// log.dirs before this start: they may come back.
 func (m *Manager) noteReplaces(dir string) error {
 	var note strings.Builder
 	for _, d := range m.dirs {
 		if d.failure.get() != nil {
 			note.WriteString(setAsideMark + d.path + "\n")
 		}
+	}
+	for _, dir := range m.takenOut {
+		note.WriteString(setAsideMark + dir + "\n")
 	}
 	if note.Len() == 0 {
 		return nil

@@ -373,6 +373,7 @@ func TestMissing(t *testing.T) {
 	mem := vfs.NewMem()
 	m := mustManager(t, mem, nil)
 	must(t, m.WriteMeta(Meta{BrokerID: 1}))
+	must(t, m.Settle())
 	_, err := m.GetOrCreate(part(0), kafka.TopicID{7}, true)
 	must(t, err)
 	must(t, m.Close())

@@ -182,6 +182,10 @@ func (m *Manager) ReadMeta() Meta {
 // goroutines.
 func (m *Manager) WriteMeta(meta Meta) error {
 	for _, d := range m.live() {
+		// First: with a meta.properties a directory does not look new any more.
+		if err := m.unsettle(d); err != nil {
+			return err
+		}
 		want := d.meta
 		want.Version, want.BrokerID, want.ClusterID = 0, meta.BrokerID, meta.ClusterID
 		if d.hasMeta && d.meta == want {

@@ -141,8 +141,10 @@ type Manager struct {
 	// preferred are the directories for logs that are not made yet.
 	preferred map[kafka.TopicPartition]*logDir
 	onOpen    func(kafka.TopicPartition)
-	// fresh: a directory was new at the start.
+	// fresh: the directories were not the same at the start as before (dirsChanged).
 	fresh bool
+	// takenOut are directories that were in log.dirs before.
+	takenOut []string
 
 	opening  sync.WaitGroup
 	stopOpen context.CancelFunc
@@ -231,7 +233,7 @@ func (m *Manager) GetOrCreate(tp kafka.TopicPartition, id kafka.TopicID, isNew b
 		return nil, err
 	}
 	if !isNew {
-		return nil, m.whyAbsent(tp, id)
+		return nil, m.whyAbsent(tp, id) // which changes nothing: see NoteMissing
 	}
 	return m.create(tp, id)
 }

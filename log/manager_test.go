@@ -46,6 +46,7 @@ func TestManagerLife(t *testing.T) {
 		t.Error("a new directory has no past")
 	}
 	must(t, m.WriteMeta(Meta{BrokerID: 7, ClusterID: "c"}))
+	must(t, m.Settle())
 	id := kafka.NewTopicID()
 	for n := range 4 {
 		l, err := m.GetOrCreate(part(n), id, true)
@@ -67,6 +68,7 @@ func TestManagerLife(t *testing.T) {
 	if _, err := m.GetOrCreate(part(9), id, false); !errors.Is(err, ErrMissing) {
 		t.Errorf("a log that should be in a directory that is new: %v", err)
 	}
+	m.NoteMissing(part(9), id)
 	l, _ := m.Get(part(1))
 	must(t, l.IncrementStartOffset(1))
 	must(t, m.Close())

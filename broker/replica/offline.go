@@ -51,6 +51,21 @@ func (m *Manager) Unavailable(im *cluster.Image) []Unavailable {
 	return out
 }
 
+// Settle notes which replicas that an image assigns to this broker are missing, and
+// lets the log directories say from now on that nothing else is: before this, that
+// one of them is new, or was taken away, speaks of each (log.Manager.Settle). Where
+// that can't be written the next start finds the same.
+func (m *Manager) Settle(im *cluster.Image) {
+	for _, u := range m.Unavailable(im) {
+		if errors.Is(u.Err, log.ErrMissing) {
+			m.logs.NoteMissing(u.TP, u.TopicID)
+		}
+	}
+	if err := m.logs.Settle(); err != nil {
+		m.logger.Warn("which logs are missing could not be settled; the next start looks again", "error", err)
+	}
+}
+
 func (m *Manager) unavailable(tp kafka.TopicPartition, t *cluster.Topic, want *cluster.Partition) error {
 	if p := m.Partition(tp); p != nil {
 		if s := p.seen.Load(); s != nil && s.state.TopicID == t.ID {
@@ -60,8 +75,7 @@ func (m *Manager) unavailable(tp kafka.TopicPartition, t *cluster.Topic, want *c
 			return s.log.Failure()
 		}
 	}
-	// It was not moved yet: what will be found? A new one is not asked for: an answer
-	// that it is missing is remembered.
+	// It was not moved yet: what will be found? A new one will be made.
 	if s := (State{Created: want.Created, Assigned: m.assigned(t, want)}); m.isNew(&s) {
 		if err := m.logs.Opening(tp); errors.Is(err, log.ErrOpening) {
 			return err

@@ -318,6 +318,8 @@ func (m *Manager) open(tp kafka.TopicPartition, s *State) (*log.Log, error) {
 		return m.logs.GetOrCreate(tp, s.TopicID, true)
 	case errors.Is(err, log.ErrNotFound), errors.Is(err, log.ErrMissing) && !inSync: // copied from the leader
 		return m.logs.GetOrCreate(tp, s.TopicID, true)
+	case errors.Is(err, log.ErrMissing):
+		m.logs.NoteMissing(tp, s.TopicID)
 	}
 	return l, err
 }
