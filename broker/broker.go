@@ -196,6 +196,7 @@ func (b *Broker) listen(ctx context.Context) error {
 	}
 	o.Pollers = pollers(b.o.Config.Socket.Pollers, b.o.Sole)
 	o.Logger, o.Listen, o.Stamp, o.Heard = b.logger, b.o.Listen, b.stamp, b.heard
+	o.MayWait = func() bool { return b.deaths.InDoubt() }
 	b.server = socket.New(o)
 	return b.server.Listen()
 }

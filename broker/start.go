@@ -384,7 +384,7 @@ func (b *Broker) buildAPI() {
 		Logger: b.logger, BrokerID: b.id, Image: b.metadata.Current, AwaitImage: b.metadata.WaitFor,
 		Replicas: b.replicas, Fetches: b.replicas.Fetches(), Offsets: b.replicas, Records: b.replicas, ProducerIDs: b.ids,
 		Groups: b.groups, Coordinators: b.finder, Controller: b.control, Reassignments: b.control, Topics: b.admin, Config: b.config.Load, Codecs: b.codecs, Explain: b.explain,
-		Confirm: b.deaths.Confirm, Throttle: b.throttles.leader,
+		Confirm: b.deaths.Confirm, Deaths: b.deaths, Throttle: b.throttles.leader,
 		Ends: b.replicas, GroupBytes: groupBytes(),
 		FetchMaxBytes: c.FetchMaxBytes, FetchSessionSlots: c.FetchSessionSlots,
 	})

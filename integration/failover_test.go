@@ -14,11 +14,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"barnabas/client"
 )
@@ -127,6 +129,25 @@ func writeJava(t *testing.T, bootstrap []string, topic string) *gaps {
 	return g
 }
 
+// lastMetadata notes when a client was last told metadata. One that has just been
+// waits for MetadataMinAge after the next error, whatever brokers do.
+type lastMetadata struct{ at atomic.Int64 }
+
+// OnBrokerRead implements kgo.HookBrokerRead.
+func (l *lastMetadata) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if key == int16(kmsg.Metadata) {
+		l.at.Store(time.Now().UnixNano())
+	}
+}
+
+func (l *lastMetadata) longAgo() error {
+	const minAge = 5 * time.Second // franz-go's default
+	if d := time.Since(time.Unix(0, l.at.Load())); d <= minAge {
+		return fmt.Errorf("it was told %v ago", d)
+	}
+	return nil
+}
+
 // TestDefaultClientsAfterFailover kills a leader, and then the controller that
 // leads, and measures how long producers with the settings they come with go
 // without an acknowledgement: one that watches ZooKeeper, franz-go, and Java's.
@@ -150,7 +171,8 @@ func TestDefaultClientsAfterFailover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	polling, err := kgo.NewClient(kgo.SeedBrokers(addrs(brokers)...), manual)
+	var asked lastMetadata
+	polling, err := kgo.NewClient(kgo.SeedBrokers(addrs(brokers)...), manual, kgo.WithHooks(&asked))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +199,7 @@ func TestDefaultClientsAfterFailover(t *testing.T) {
 	}
 	for n := range 2 * rounds {
 		fresh("before a kill")
+		eventually(t, patience, "franz-go may ask for metadata at the first error", asked.longAgo)
 		victim := (controllerOf(t, admin) + n%2) % 3 // the controller in every second round
 		for _, w := range writers {
 			w.lap()

@@ -20,6 +20,9 @@ type Call struct {
 	Listener string
 	// RemoteHost is the client's address without the port.
 	RemoteHost string
+	// Streams: a Produce or Fetch has come by this connection. The next ones would
+	// wait behind an answer that is held back.
+	Streams bool
 }
 
 // entry is one line of the table.
@@ -57,7 +60,7 @@ func adapt[Req kmsg.Request, Resp kmsg.Response](
 		}
 		resp := handle(a, ctx, &Call{
 			Key: r.Key, Version: r.Version, ClientID: r.ClientID,
-			Listener: r.Conn.Listener(), RemoteHost: r.Conn.RemoteHost(),
+			Listener: r.Conn.Listener(), RemoteHost: r.Conn.RemoteHost(), Streams: r.Conn.Streams(),
 		}, req)
 		var none Resp
 		if any(resp) == any(none) {

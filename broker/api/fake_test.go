@@ -57,6 +57,8 @@ func (f *replicas) part(tp kafka.TopicPartition) *fakePart {
 	return p
 }
 
+func (f *replicas) AwaitServing(context.Context, []kafka.TopicPartition) error { return nil }
+
 func (f *replicas) Append(tp kafka.TopicPartition, recs []byte, acks int16, _ log.Origin) (replica.Appended, error) {
 	f.mu.Lock()
 	p := f.part(tp)

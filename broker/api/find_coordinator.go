@@ -18,8 +18,15 @@ const (
 
 // findCoordinator, versions 0 to 6. v1: key type and error message; v3:
 // flexible; v4: many keys; v5: TRANSACTION_ABORTABLE; v6: share groups.
-func (a *API) findCoordinator(_ context.Context, c *Call, req *kmsg.FindCoordinatorRequest) *kmsg.FindCoordinatorResponse {
+func (a *API) findCoordinator(ctx context.Context, c *Call, req *kmsg.FindCoordinatorRequest) *kmsg.FindCoordinatorResponse {
 	resp := kmsg.NewPtrFindCoordinatorResponse()
+	if req.CoordinatorType == coordinatorGroup && len(a.opt.Deaths.Doubts()) > 0 {
+		keys := req.CoordinatorKeys
+		if c.Version < 4 {
+			keys = []string{req.CoordinatorKey}
+		}
+		a.awaitCoordinators(ctx, c, keys)
+	}
 	if c.Version < 4 {
 		one := a.coordinator(c, req.CoordinatorType, req.CoordinatorKey)
 		resp.NodeID, resp.Host, resp.Port = one.NodeID, one.Host, one.Port

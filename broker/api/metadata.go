@@ -39,6 +39,9 @@ func (a *API) metadata(ctx context.Context, c *Call, req *kmsg.MetadataRequest) 
 		}
 		return resp
 	}
+	if len(a.opt.Deaths.Doubts()) > 0 {
+		a.awaitLeaders(ctx, c, req)
+	}
 	im := a.opt.Image()
 	for _, b := range im.Brokers() {
 		if e, ok := b.Endpoint(c.Listener); ok {
@@ -50,7 +53,7 @@ func (a *API) metadata(ctx context.Context, c *Call, req *kmsg.MetadataRequest) 
 	if c.Version >= 8 && c.Version <= 10 && req.IncludeClusterAuthorizedOperations {
 		resp.AuthorizedOperations = allClusterOperations
 	}
-	if req.Topics == nil || c.Version == 0 && len(req.Topics) == 0 {
+	if wantsAll(c.Version, req) {
 		for t := range im.Topics() {
 			resp.Topics = append(resp.Topics, a.describeTopic(im, c, req, t))
 		}
@@ -69,6 +72,11 @@ func (a *API) metadata(ctx context.Context, c *Call, req *kmsg.MetadataRequest) 
 		resp.Topics = append(resp.Topics, t)
 	}
 	return resp
+}
+
+// wantsAll reports whether all topics are asked for.
+func wantsAll(version int16, req *kmsg.MetadataRequest) bool {
+	return req.Topics == nil || version == 0 && len(req.Topics) == 0
 }
 
 // unaskable finds requests that are refused as a whole.

@@ -57,6 +57,9 @@ type Options struct {
 	// Confirm tells another broker whether this one saw a process die. Nil: it
 	// never does.
 	Confirm func(ctx context.Context, id kafka.BrokerID, epoch kafka.BrokerEpoch) bool
+	// Deaths tells whose processes may just have ended. Default: all are taken to
+	// live.
+	Deaths Deaths
 	// Explain tells how something became what it is, as JSON (cluster/journal).
 	Explain func(subject string) (string, error)
 	// Groups coordinates consumer groups; Coordinators finds who does.
@@ -82,6 +85,9 @@ func (o Options) withDefaults() Options {
 	if o.Codecs == nil {
 		o.Codecs = batch.NewCodecs(batch.Limits{})
 	}
+	if o.Deaths == nil {
+		o.Deaths = nobodyDies{}
+	}
 	if o.GroupBytes <= 0 {
 		o.GroupBytes = 64 << 20
 	}
@@ -94,6 +100,24 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Deaths is what answers about leaders need of the watch over other brokers;
+// *deathwatch.Watch is it.
+type Deaths interface {
+	// InDoubt reports whether there are doubts, and takes no time.
+	InDoubt() bool
+	// Doubts looks whether there are some. The caller must not change them.
+	Doubts() []cluster.Doubt
+	// AwaitVerdict waits as long as undecided reports of the brokers in doubt that it
+	// matters whether they are dead, but for no longer than a moment.
+	AwaitVerdict(ctx context.Context, undecided func([]cluster.Doubt) bool)
+}
+
+type nobodyDies struct{}
+
+func (nobodyDies) InDoubt() bool                                            { return false }
+func (nobodyDies) Doubts() []cluster.Doubt                                  { return nil }
+func (nobodyDies) AwaitVerdict(context.Context, func([]cluster.Doubt) bool) {}
+
 // Replicas is what Produce and Fetch need of the partitions;
 // *replica.Manager is it. Errors carry their code in their chain (see
 // protocol.CodeOf).
@@ -101,6 +125,9 @@ type Replicas interface {
 	Append(tp kafka.TopicPartition, recs []byte, acks int16, origin log.Origin) (replica.Appended, error)
 	AwaitReplicated(tp kafka.TopicPartition, last int64, epoch kafka.LeaderEpoch, wait time.Duration, done func(error)) (cancel func())
 	Read(a *replica.ReadArgs) (replica.Data, error)
+	// AwaitServing waits until this broker serves all of the partitions as their
+	// leader.
+	AwaitServing(ctx context.Context, tps []kafka.TopicPartition) error
 }
 
 var _ Replicas = (*replica.Manager)(nil)

@@ -102,7 +102,7 @@ func (p *produce) put() {
 	p.a.scratch.produces.Put(p)
 }
 
-func (a *API) produce(_ context.Context, r *socket.Request) socket.Reply {
+func (a *API) produce(ctx context.Context, r *socket.Request) socket.Reply {
 	p := a.getProduce()
 	err := p.enter(r)
 	if err == nil {
@@ -113,6 +113,9 @@ func (a *API) produce(_ context.Context, r *socket.Request) socket.Reply {
 		return socket.CloseConn(err)
 	}
 	p.version, p.listener = r.Version, r.Conn.Listener()
+	if a.opt.Deaths.InDoubt() {
+		p.awaitLeading(ctx)
+	}
 	p.appendAll(r)
 	if p.req.Acks == 0 {
 		err := p.firstError()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"barnabas/cluster"
@@ -56,6 +57,11 @@ type Watch struct {
 	wake chan struct{} // one token: Run looks at the image and at what is due
 	wg   sync.WaitGroup
 
+	// sight is as of the last observation; nil if there is nothing to be seen. waiting
+	// counts the requests that wait for a verdict, waited all that did.
+	sight           atomic.Pointer[sight]
+	waiting, waited atomic.Int64
+
 	mu      sync.Mutex // guards the fields below
 	running bool
 	d       *detector.Detector
@@ -68,7 +74,9 @@ type Watch struct {
 // link is a connection to the process of a registration.
 type link struct {
 	*peer.Link
+	id    kafka.BrokerID
 	epoch kafka.BrokerEpoch
+	over  *atomic.Int64 // when the system was first seen to know of its end, ns
 }
 
 // New makes an observer that watches nobody until Run.
@@ -139,6 +147,8 @@ func (w *Watch) Collect(p *metrics.Page) {
 	links, declared, deposed := len(w.links), w.declared, w.deposed
 	w.mu.Unlock()
 	p.Gauge("barnabas_deathwatch_connections", "Idle connections to other brokers, whose end tells of a death.", int64(links))
+	p.Gauge("barnabas_deathwatch_waiting_requests", "Requests that wait for the verdict on a broker whose process may just have ended.", w.waiting.Load())
+	p.Counter("barnabas_deathwatch_waited_total", "Requests that have waited for such a verdict.", w.waited.Load())
 	p.Counter("barnabas_deathwatch_declared_total", "Brokers that this one, as the controller, declared dead before their sessions ended.", declared)
 	p.Counter("barnabas_deathwatch_deposed_total", "Dead controllers that this broker deposed before their sessions ended.", deposed)
 }
@@ -194,6 +204,7 @@ func (w *Watch) end() {
 	for _, l := range w.links {
 		l.Close()
 	}
+	w.movedLocked(time.Now())
 	w.mu.Unlock()
 	w.wg.Wait()
 }
@@ -212,7 +223,8 @@ func viewOf(im *cluster.Image) detector.View {
 // observe takes an observation to the detector and does what follows.
 func (w *Watch) observe(ctx context.Context, f func(now time.Time) []detector.Effect) {
 	w.mu.Lock()
-	effects := f(time.Now())
+	now := time.Now()
+	effects := f(now)
 	if !w.running {
 		effects = nil
 	}
@@ -222,12 +234,18 @@ func (w *Watch) observe(ctx context.Context, f func(now time.Time) []detector.Ef
 			l.Close()
 		}
 	}
-	close(w.moved)
-	w.moved = make(chan struct{})
+	w.movedLocked(now)
 	for _, e := range effects { // with the lock: Run's end waits for no more than there is
 		w.startLocked(ctx, e)
 	}
 	w.mu.Unlock()
+}
+
+// movedLocked tells those who wait for an observation.
+func (w *Watch) movedLocked(now time.Time) {
+	w.seeLocked(now)
+	close(w.moved)
+	w.moved = make(chan struct{})
 }
 
 // told is observe for others than Run's goroutine, which looks then when the next
@@ -283,7 +301,7 @@ func (w *Watch) dial(ctx context.Context, e detector.Effect) {
 	w.told(ctx, func(now time.Time) []detector.Effect {
 		effects := w.d.Dialed(now, e.ID, e.Epoch, reply)
 		if kept = reply == detector.Answered && w.running && w.d.Watches(e.ID, e.Epoch); kept {
-			w.links[e.ID] = link{l, e.Epoch}
+			w.links[e.ID] = link{l, e.ID, e.Epoch, new(atomic.Int64)}
 		}
 		return effects
 	})

@@ -320,6 +320,11 @@ func (m *Manager) AwaitLed(ctx context.Context) error {
 	return m.awaitLed(ctx, mine)
 }
 
+// AwaitServing waits until this broker serves partitions as their leader, or ctx ends.
+func (m *Manager) AwaitServing(ctx context.Context, tps []kafka.TopicPartition) error {
+	return m.awaitLed(ctx, tps)
+}
+
 // awaitLed waits until this broker serves partitions as their leader.
 func (m *Manager) awaitLed(ctx context.Context, mine []kafka.TopicPartition) error {
 	if len(mine) == 0 {

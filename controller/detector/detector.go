@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"barnabas/cluster"
 	"barnabas/internal/kafka"
 )
 
@@ -30,9 +31,8 @@ const (
 	// outFor is how long one that was declared dead counts as a part of the cluster.
 	outFor = 10 * time.Minute
 	// settled is the age from which a connection that ends is made again at once;
-	// after younger ones there are pauses, from quickPause on. A process that dies
-	// may accept a last one, since the system closes its connections and its
-	// listeners one by one.
+	// after younger ones there are pauses, from quickPause on, since it may be the last
+	// one that a dying process accepts.
 	settled, quickPause = time.Second, 5 * time.Millisecond
 	// firstPause and mostPause are between dials that prove nothing.
 	firstPause, mostPause = 100 * time.Millisecond, 5 * time.Second
@@ -127,6 +127,10 @@ type suspect struct {
 	// was since.
 	ended   bool
 	dialing bool
+	// doubted is when a connection that had lasted, or the first one, was ended by the
+	// other side. A broker, or whatever stands before it, that accepts and closes again
+	// and again is in doubt once.
+	doubted time.Time
 	// refused counts the dials that count, at most two; the first and the last.
 	refused     int
 	first, last time.Time
@@ -169,12 +173,16 @@ type Detector struct {
 	// not carried out.
 	declared   kafka.BrokerID
 	declaredAt time.Time
-	out        []Effect
+	// gone are those that were in doubt when their registrations went: until their
+	// partitions have other leaders the doubt stays. One for each broker.
+	gone map[kafka.BrokerID]cluster.Doubt
+	out  []Effect
 }
 
 // New makes a machine that knows nobody.
 func New(self kafka.BrokerID) *Detector {
-	return &Detector{self: self, controller: kafka.NoBroker, suspects: map[kafka.BrokerID]*suspect{}, records: map[kafka.BrokerID]*record{}}
+	return &Detector{self: self, controller: kafka.NoBroker, suspects: map[kafka.BrokerID]*suspect{}, records: map[kafka.BrokerID]*record{},
+		gone: map[kafka.BrokerID]cluster.Doubt{}}
 }
 
 func (d *Detector) put(k Kind, s *suspect) *Effect {
@@ -228,7 +236,11 @@ func (d *Detector) Cluster(now time.Time, v View) []Effect {
 	}
 	for _, id := range slices.Sorted(maps.Keys(d.suspects)) {
 		if !here[id] {
-			d.put(Drop, d.suspects[id])
+			s := d.suspects[id]
+			if s.inDoubt(now) {
+				d.gone[id] = s.doubt()
+			}
+			d.put(Drop, s)
 			delete(d.suspects, id)
 		}
 	}
@@ -280,6 +292,9 @@ func (d *Detector) Ended(now time.Time, id kafka.BrokerID, epoch kafka.BrokerEpo
 		return d.take()
 	}
 	s.connected, s.ended, s.refused = false, byPeer, 0
+	if byPeer && (s.doubted.IsZero() || now.Sub(s.since) >= settled) {
+		s.doubted = now
+	}
 	switch {
 	case !byPeer:
 		d.rest(now, s)
@@ -397,6 +412,12 @@ func (d *Detector) Next(now time.Time) time.Time {
 	}
 	for _, s := range d.suspects {
 		sooner(s.next)
+		if s.inDoubt(now) {
+			sooner(s.doubted.Add(doubtFor))
+			if s.connected {
+				sooner(s.since.Add(proven))
+			}
+		}
 		if s.complete(now) {
 			sooner(now.Add(askAgain))
 		}

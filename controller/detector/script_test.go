@@ -34,6 +34,7 @@ var start = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 //	wait DURATION          time passes, and what is due then is done
 //	undone ID              a verdict was not carried out
 //	holds ID, alarmed ID hold=DURATION
+//	doubts                 who is in doubt, and until when
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		s := &script{d: New(1), now: start}
@@ -51,6 +52,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 			t.Fatal(err)
 		}
 		return s.wait(span)
+	case "doubts":
+		return s.doubts()
 	}
 	var out strings.Builder
 	for _, a := range d.CmdArgs {
@@ -99,6 +102,17 @@ func (s *script) one(t *testing.T, d *datadriven.TestData, id kafka.BrokerID) st
 	}
 	t.Fatalf("unknown command %s", d.Cmd)
 	return ""
+}
+
+func (s *script) doubts() string {
+	var out strings.Builder
+	for _, x := range s.d.Doubts(s.now) {
+		fmt.Fprintf(&out, "%d@%d until %v\n", x.ID, x.Epoch, x.Until.Sub(start))
+	}
+	if out.Len() == 0 {
+		return "nobody\n"
+	}
+	return out.String()
 }
 
 func (s *script) epoch(id kafka.BrokerID) kafka.BrokerEpoch {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Link is a connection to another broker that carries nothing: its end tells of
@@ -16,6 +18,31 @@ import (
 type Link struct {
 	conn   net.Conn
 	closed atomic.Bool
+
+	raw  syscall.RawConn // nil if the connection is not the system's
+	look func(fd uintptr)
+	over atomic.Bool
+}
+
+func newLink(c net.Conn) *Link {
+	l := &Link{conn: c}
+	l.look = func(fd uintptr) {
+		// Not by a read, which would take the error that Wait is to see.
+		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds[:], 0)
+		l.over.Store(err == nil && n > 0)
+	}
+	if sc, ok := c.(syscall.Conn); ok {
+		l.raw, _ = sc.SyscallConn() // nil: the end is known once Wait has read it
+	}
+	return l
+}
+
+// Over reports whether the system has something to tell of the connection, which can
+// only be its end: Wait may not have had its turn since. It neither waits nor
+// allocates.
+func (l *Link) Over() bool {
+	return l.raw != nil && l.raw.Control(l.look) == nil && l.over.Load()
 }
 
 // keepAlive makes an idle link say something each second. A firewall that begins to
@@ -69,7 +96,7 @@ func (p *Peers) Probe(ctx context.Context, addrs []string) (outcome Dialing, lin
 		if c, ok := conns[0].(*net.TCPConn); ok {
 			_ = c.SetKeepAliveConfig(keepAlive) // else it is as it was, and slower to tell
 		}
-		link = &Link{conn: conns[0]}
+		link = newLink(conns[0])
 	}
 	return outcome, link
 }

@@ -38,6 +38,7 @@ type Conn struct {
 	req      Request
 	idleFrom time.Time // when the read deadline was set
 	requests uint32    // read so far; which of them are timed
+	streams  bool      // one of them overlaps
 	inlined
 
 	// Of whoever has set writing.
@@ -103,6 +104,10 @@ func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 
 // RemoteHost is the client's IP without the port, as groups show it.
 func (c *Conn) RemoteHost() string { return c.ip }
+
+// Streams reports whether requests that overlap (see Overlaps) have come by this
+// connection. Only Serve may call it.
+func (c *Conn) Streams() bool { return c.streams }
 
 // Context ends when the connection or the server closes.
 func (c *Conn) Context() context.Context { return c.ctx }
@@ -180,6 +185,7 @@ func (c *Conn) serveOne(h protocol.Header, body []byte) bool {
 	if string(h.ClientID) != r.ClientID { // rare: one client, one name
 		r.ClientID = string(h.ClientID)
 	}
+	c.streams = c.streams || Overlaps(h.Key)
 	r.Arrived, r.Follower, r.Stamped = time.Now(), false, h.Stamped && c.listener.opt.Protected
 	if r.Stamped && c.srv.opt.Heard != nil {
 		c.srv.opt.Heard(h.Stamp)

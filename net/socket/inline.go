@@ -54,7 +54,7 @@ type inlined struct {
 // until now ends then, and must touch nothing. A part of a frame may be of one that
 // the poller has sent here, so a goroutine reads the rest of it.
 func (c *Conn) takeOver() bool {
-	if c.polled == nil || c.reader.Hint() > inlineFrame || c.reader.Partial() || !c.polled.Poller().Calm() {
+	if c.polled == nil || c.reader.Hint() > inlineFrame || c.reader.Partial() || !c.polled.Poller().Calm() || c.srv.opt.MayWait() {
 		return false
 	}
 	c.mu.Lock()
@@ -188,7 +188,7 @@ func (c *Conn) serveReady() (body []byte, err error) {
 			c.flush(false)
 			return nil, err
 		}
-		if c.noteMade(h) || !Overlaps(h.Key) || !c.polled.Poller().Calm() {
+		if c.noteMade(h) || !Overlaps(h.Key) || !c.polled.Poller().Calm() || c.srv.opt.MayWait() {
 			return body, nil
 		}
 		c.serveOne(h, rest)

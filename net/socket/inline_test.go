@@ -203,3 +203,41 @@ func TestSlowFileLeavesPoller(t *testing.T) {
 		})
 	}
 }
+
+// TestMayWait: while handlers may wait before their effects, goroutines serve what
+// pollers else do, so that one that waits holds up no other connection.
+func TestMayWait(t *testing.T) {
+	var may atomic.Bool
+	release, in, streams := make(chan struct{}), make(chan struct{}, 1), make(chan bool, 4)
+	s := start(t, Options{MayWait: may.Load}, func(_ context.Context, r *Request) Reply {
+		streams <- r.Conn.Streams()
+		if string(r.Body) == "waits" {
+			r.Conn.mu.Lock()
+			if r.Conn.inline {
+				t.Error("a poller serves what may wait")
+			}
+			r.Conn.mu.Unlock()
+			in <- struct{}{}
+			<-release
+		}
+		return text(r, "done")
+	})
+	waits, other := dial(t, s), dial(t, s)
+	send(t, waits, request(metadataKey, 3, 1, ""))
+	receive(t, waits, 1)
+	if <-streams {
+		t.Error("a connection without Produce and Fetch streams")
+	}
+	send(t, waits, request(produceKey, 3, 2, "")) // the poller has it afterwards
+	receive(t, waits, 2)
+	if !<-streams {
+		t.Error("a connection with Produce does not stream")
+	}
+	may.Store(true)
+	send(t, waits, request(produceKey, 3, 3, "waits"))
+	<-in
+	send(t, other, request(produceKey, 3, 1, ""))
+	receive(t, other, 1)
+	close(release)
+	receive(t, waits, 3)
+}

@@ -65,6 +65,10 @@ type Options struct {
 	// they should be fewer than GOMAXPROCS, in a process that has no other server.
 	// Default 0: a goroutine for each connection.
 	Pollers int
+	// MayWait reports whether what pollers serve may have to wait before its effects
+	// just now, so that goroutines do it. It is asked for each request, and takes no
+	// time. Default: it never has to.
+	MayWait func() bool
 	// CloseGrace is how long Close waits for requests under way. Default 5 s.
 	CloseGrace time.Duration
 	// Stamp tells how far this broker has read the change log, for answers to other
@@ -101,6 +105,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxReadyBytes <= 0 {
 		o.MaxReadyBytes = 1 << 20
+	}
+	if o.MayWait == nil {
+		o.MayWait = func() bool { return false }
 	}
 	if o.CloseGrace <= 0 {
 		o.CloseGrace = 5 * time.Second
