@@ -153,7 +153,7 @@ func (l *load) end(t *testing.T, b *broker, topic string, partitions int32) {
 	if l.failed != nil {
 		t.Errorf("a record was refused: %v", l.failed)
 	}
-	checkLog(t, readAll(t, b, topic, partitions), l.acked)
+	l.check(t, readAll(t, b, topic, partitions))
 }
 
 func createTopic(t testing.TB, b *broker, topic string, partitions int32) {

@@ -149,8 +149,11 @@ func TestHands(t *testing.T) {
 	step("a change of another name", func() { h.create("/metadata_changes/foo", "bar") })
 	step("garbage in /controller", func() { h.set("/controller", "garbage") })
 	step("/controller of somebody else", func() {
-		h.remove("/controller")
-		h.create("/controller", `{"version":2,"brokerid":7,"timestamp":"1","kraftControllerEpoch":-1}`)
+		eventually(t, patience, "to be quicker than the broker", func() error {
+			h.remove("/controller")
+			_, err := h.c.Create(h.root+"/controller", []byte(`{"version":2,"brokerid":7,"timestamp":"1","kraftControllerEpoch":-1}`), 0, zk.WorldACL(zk.PermAll))
+			return err
+		})
 		l.progress(t, 3000, patience, "while another reigns")
 		h.remove("/controller")
 	})
