@@ -187,15 +187,19 @@ func (l *Log) expired(s *segment, next, start, total int64, active bool, o *Opti
 	return "", nil
 }
 
+// clockSkew is by how much clocks may differ before that is worth a warning.
+const clockSkew = time.Minute
+
 // largestTime is the time of the newest record of a segment: its largest
 // timestamp, or the file's time if there is none or it lies in the future. A
 // record dated in the future must not keep a segment for ever (KAFKA-18929); it
-// is named once.
+// is named once. A clock that is a little ahead, or a record that came since the
+// pass began, keeps its segment a little longer and is nothing to name.
 func (l *Log) largestTime(s *segment, now time.Time) (time.Time, error) {
 	l.mu.Lock()
 	timestamp, offset := s.maxTimestamp, s.maxTimeOffset
 	l.mu.Unlock()
-	if timestamp >= 0 && timestamp <= now.UnixMilli() {
+	if timestamp >= 0 && timestamp <= now.Add(clockSkew).UnixMilli() {
 		return time.UnixMilli(timestamp), nil
 	}
 	modified, err := s.file.ModTime()

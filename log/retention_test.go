@@ -123,6 +123,17 @@ func checkRetained(t *testing.T, l *Log) {
 	must(t, l.Close())
 }
 
+// TestRecordOfAClockThatIsAhead: nothing is said of a record that is dated some
+// seconds after the retention began.
+func TestRecordOfAClockThatIsAhead(t *testing.T) {
+	var text bytes.Buffer
+	l := aged(t, DefaultOptions(), slog.New(slog.NewTextHandler(&text, nil)), -10*time.Second, 0)
+	if n, err := l.Retain(time.Now()); n != 0 || err != nil || text.Len() > 0 {
+		t.Errorf("%d segments deleted, %v, told: %s", n, err, &text)
+	}
+	must(t, l.Close())
+}
+
 // TestFutureRecordIsNamed: the segment and the record that would block retention
 // are told, once (KAFKA-18929).
 func TestFutureRecordIsNamed(t *testing.T) {
