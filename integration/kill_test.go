@@ -47,7 +47,9 @@ func startLoad(b *broker, topic string, writers int, opts ...kgo.Opt) *load {
 		client: b.client(append([]kgo.Opt{kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0), kgo.DialTimeout(time.Second),
 			kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
 			kgo.MetadataMinAge(20 * time.Millisecond), kgo.UnknownTopicRetries(-1),
-			kgo.RequestRetries(math.MaxInt32), kgo.RecordRetries(math.MaxInt32)}, opts...)...),
+			kgo.RequestRetries(math.MaxInt32), kgo.RecordRetries(math.MaxInt32),
+			// The default stays with a partition while all others wait.
+			kgo.RecordPartitioner(kgo.RoundRobinPartitioner())}, opts...)...),
 		stop: make(chan struct{}), acked: map[string]kgo.Record{},
 	}
 	for w := range writers {
