@@ -35,7 +35,7 @@ var floors = map[string]int{
 
 	"cluster/journal": 1, "cluster/registered": 1,
 
-	"log": 1, "net": 1, "zkpaths/session": 1, "zkpaths/devzk": 1, "broker/purgatory": 1,
+	"log": 1, "net": 1, "zkpaths/session": 1, "zkpaths/devzk": 1, "broker/purgatory": 1, "broker/watch": 1,
 
 	"broker": 2, "controller/plan": 2, "controller/detector": 2, "client": 2,
 

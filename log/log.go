@@ -36,6 +36,7 @@ type Log struct {
 	compacted                             atomic.Bool  // compaction has been, or will soon be, at work
 	size                                  atomic.Int64
 	topicID                               atomic.Pointer[kafka.TopicID]
+	onStart                               atomic.Pointer[func()]
 	samples                               atomic.Uint32 // compressed batches seen, for ValidateSampled
 	distrust                              atomic.Int32  // compressed batches that are opened all the same, since one lied
 	buffers                               sync.Pool     // *[]byte of scanChunk, for lookups
@@ -186,6 +187,16 @@ func (l *Log) segmentIndexLocked(offset int64) int {
 
 // StartOffset is the log start offset: the first one that may be read.
 func (l *Log) StartOffset() int64 { return l.start.Load() }
+
+// OnStart has moved called whenever the start offset has moved up, under the log's
+// lock: it must not wait, nor call the log. Nil: nobody is told.
+func (l *Log) OnStart(moved func()) {
+	if moved == nil {
+		l.onStart.Store(nil)
+		return
+	}
+	l.onStart.Store(&moved)
+}
 
 // EndOffset is the log end offset: the next one to be given.
 func (l *Log) EndOffset() int64 { return l.end.Load() }

@@ -110,7 +110,11 @@ func (l *Log) raiseStartLocked(o int64) error {
 		l.setHighWatermarkLocked(o)
 	}
 	l.updateStableLocked()
-	return l.epochs.truncateFromStart(o)
+	err := l.epochs.truncateFromStart(o)
+	if moved := l.onStart.Load(); moved != nil {
+		(*moved)()
+	}
+	return err
 }
 
 // deletion says why a segment goes.

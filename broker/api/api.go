@@ -40,7 +40,7 @@ func (a *API) FetchSessions() int { return a.sessions.Len() }
 
 // count notes a fetch that is answered.
 func (c *fetched) count(f *fetch) {
-	c.total.Add(int64(len(f.parts)))
+	c.total.Add(int64(f.all))
 	for i := range f.parts {
 		p := &f.parts[i]
 		p.data.CountSent()

@@ -181,7 +181,11 @@ func newBroker(t testing.TB) *broker {
 // serve starts a broker on the given partitions.
 func serve(t testing.TB, rep Replicas, fetches *purgatory.Purgatory[kafka.TopicPartition]) *broker {
 	t.Helper()
-	im := image()
+	return serveImage(t, rep, fetches, image())
+}
+
+func serveImage(t testing.TB, rep Replicas, fetches *purgatory.Purgatory[kafka.TopicPartition], im *cluster.Image) *broker {
+	t.Helper()
 	b := &broker{t: t, api: New(Options{
 		BrokerID: 1, Image: func() *cluster.Image { return im }, Replicas: rep, Fetches: fetches,
 		FeatureEpoch: func() int64 { return 0 },

@@ -47,7 +47,9 @@ type fetch struct {
 	replica  replica.FollowerArgs // if follower; its log start differs by partition
 	reader   replica.ReadArgs     // what is the same for all partitions
 	nearby   replica.Nearby       // of the reader, if it is a consumer of version 11 or newer
-	parts    []fetchPart          // in the order of session.Partitions
+	wants    []fetchsession.Want  // what is read: all of a full request, else what is due in the session
+	parts    []fetchPart          // in the order of wants
+	all      int                  // partitions that are asked for
 	maxBytes int
 	minBytes int64
 	waiter   *purgatory.Waiter[kafka.TopicPartition]
@@ -60,10 +62,10 @@ type fetch struct {
 
 	// Of decoding.
 	req       *kmsg.FetchRequest
-	wants     []fetchsession.Partition
+	named     []fetchsession.Partition
 	forgotten []fetchsession.Key
-	buf       []fetchsession.Partition // for session.Partitions
-	args      replica.ReadArgs         // of readPart, which would allocate it
+	args      replica.ReadArgs // of readPart, which would allocate it
+	who       replica.FollowerArgs
 }
 
 // fetchPart is one partition of a fetch.
@@ -87,11 +89,11 @@ func (f *fetch) put() {
 	clear(f.parts)
 	clear(f.nodes)
 	clear(f.wants)
+	clear(f.named)
 	clear(f.forgotten)
-	clear(f.buf)
 	*f = fetch{
 		a: f.a, req: f.req, parts: f.parts[:0], found: f.found[:0], tell: f.tell[:0],
-		nodes: f.nodes[:0], wants: f.wants[:0], forgotten: f.forgotten[:0], buf: f.buf[:0],
+		nodes: f.nodes[:0], wants: f.wants[:0], named: f.named[:0], forgotten: f.forgotten[:0],
 	}
 	// Older versions leave fields unread, so nothing may stay in them.
 	*f.req = kmsg.FetchRequest{Topics: f.req.Topics[:0], ForgottenTopics: f.req.ForgottenTopics[:0]}
@@ -111,13 +113,15 @@ func (a *API) fetch(ctx context.Context, r *socket.Request) socket.Reply {
 	if f.session.Err != protocol.None {
 		return f.refuse(f.session.Err)
 	}
-	f.resolve(ctx)
+	f.look()
+	f.resolve(f.newest(ctx))
 
 	wait := time.Duration(max(f.req.MaxWaitMillis, 0)) * time.Millisecond
 	size, complete := f.read()
 	if wait == 0 || complete || size >= f.minBytes {
 		return f.answer()
 	}
+	f.settle()
 	f.release()
 	return f.park(r, wait)
 }
@@ -154,7 +158,7 @@ func (f *fetch) begin(now time.Time) {
 		t := &req.Topics[i]
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			f.wants = append(f.wants, fetchsession.Partition{
+			f.named = append(f.named, fetchsession.Partition{
 				Key:    fetchsession.Key{Topic: t.Topic, ID: t.TopicID, Partition: p.Partition},
 				Offset: p.FetchOffset, LogStartOffset: p.LogStartOffset, MaxBytes: p.PartitionMaxBytes,
 				CurrentEpoch: kafka.LeaderEpoch(p.CurrentLeaderEpoch), LastFetchedEpoch: kafka.LeaderEpoch(p.LastFetchedEpoch),
@@ -171,20 +175,33 @@ func (f *fetch) begin(now time.Time) {
 	if v < 7 {
 		epoch = -1
 	}
-	f.session = f.a.sessions.Begin(now, &fetchsession.Request{
-		SessionID: req.SessionID, Epoch: epoch, ByID: v >= 13, Follower: f.follower,
-		Partitions: f.wants, Forgotten: f.forgotten,
-	}, f.buf)
-	f.buf = f.session.Partitions // resolve may replace those, so that we keep them
 	f.maxBytes = min(max(int(req.MaxBytes), 0), f.a.opt.FetchMaxBytes)
 	f.minBytes = int64(min(int(req.MinBytes), f.maxBytes))
 	f.reader = replica.ReadArgs{Isolation: replica.ReadUncommitted}
-	if req.IsolationLevel == 1 {
+	as := fetchsession.As{Version: v, Follower: -1, Committed: req.IsolationLevel == 1}
+	if as.Committed {
 		f.reader.Isolation = replica.ReadCommitted
 	}
-	if v >= 11 && !f.follower {
+	switch {
+	case f.follower:
+		as.Follower, as.Epoch = f.replica.ID, f.replica.Epoch
+	case v >= 11:
 		f.nearby = replica.Nearby{Rack: req.Rack, Listener: f.from.Conn.Listener()}
 		f.reader.Nearby = &f.nearby
+		as.Rack, as.Listener = f.nearby.Rack, f.nearby.Listener
+	}
+	f.session = f.a.sessions.Begin(now, &fetchsession.Request{
+		SessionID: req.SessionID, Epoch: epoch, ByID: v >= 13, As: as, Partitions: f.named, Forgotten: f.forgotten,
+	}, f.wants)
+	f.wants = f.session.Wants
+	f.all = len(f.wants)
+}
+
+// look takes what is due in the session, if there is one.
+func (f *fetch) look() {
+	if f.session.Incremental() {
+		clear(f.wants) // what is not overwritten would be kept
+		f.wants, f.all, _ = f.session.Look(f.wants[:0])
 	}
 }
 
@@ -192,9 +209,8 @@ func (f *fetch) begin(now time.Time) {
 // image, which may be a moment behind the client's.
 const imageWait = 100 * time.Millisecond
 
-// resolve finds the partitions. Those that are refused before they are read
-// come last, in the answer and in a new session.
-func (f *fetch) resolve(ctx context.Context) {
+// newest is the image to go by.
+func (f *fetch) newest(ctx context.Context) *cluster.Image {
 	im := f.a.opt.Image()
 	if f.a.opt.AwaitImage != nil && !f.knowsAll(im) {
 		ctx, cancel := context.WithTimeout(ctx, imageWait)
@@ -203,26 +219,33 @@ func (f *fetch) resolve(ctx context.Context) {
 		cancel()
 		im = f.a.opt.Image()
 	}
-	ps := f.session.Partitions
+	return im
+}
+
+// resolve finds the partitions. Those that are refused before they are read
+// come last, in the answer and in a new session.
+func (f *fetch) resolve(im *cluster.Image) {
+	clear(f.parts)
+	f.parts = f.parts[:0]
 	refused := 0
-	for i := range ps {
-		f.parts = append(f.parts, f.find(im, &ps[i].Key))
+	for i := range f.wants {
+		f.parts = append(f.parts, f.find(im, &f.wants[i].Key))
 		if f.parts[i].refused != protocol.None {
 			refused++
 		}
 	}
-	if refused == 0 || refused == len(ps) {
+	if refused == 0 || refused == len(f.wants) {
 		return
 	}
-	order, parts := make([]fetchsession.Partition, 0, len(ps)), make([]fetchPart, 0, len(ps))
+	wants, parts := make([]fetchsession.Want, 0, len(f.wants)), make([]fetchPart, 0, len(f.wants))
 	for _, last := range []bool{false, true} {
-		for i := range ps {
+		for i := range f.wants {
 			if (f.parts[i].refused != protocol.None) == last {
-				order, parts = append(order, ps[i]), append(parts, f.parts[i])
+				wants, parts = append(wants, f.wants[i]), append(parts, f.parts[i])
 			}
 		}
 	}
-	f.session.Partitions, f.parts = order, parts
+	f.wants, f.parts = wants, parts
 }
 
 // knowsAll reports whether the image has every topic id of the fetch.
@@ -230,8 +253,8 @@ func (f *fetch) knowsAll(im *cluster.Image) bool {
 	if f.from.Version < 13 {
 		return true
 	}
-	for i := range f.session.Partitions {
-		if im.TopicByID(f.session.Partitions[i].ID) == nil {
+	for i := range f.wants {
+		if im.TopicByID(f.wants[i].ID) == nil {
 			return false
 		}
 	}
@@ -257,11 +280,11 @@ func (f *fetch) find(im *cluster.Image, k *fetchsession.Key) fetchPart {
 	return p
 }
 
-// read reads all partitions within the limits. size is what was found; complete
+// read reads the partitions within the limits. size is what was found; complete
 // asks for an answer without waiting for more: an error, histories that
 // diverge, or nothing to read at all.
 func (f *fetch) read() (size int64, complete bool) {
-	left, minOne, readable := f.maxBytes, f.minOne(), false
+	left, minOne, readable := f.maxBytes, f.minOne(), f.all > len(f.wants)
 	room := f.room()
 	for i := range f.parts {
 		p := &f.parts[i]
@@ -270,7 +293,7 @@ func (f *fetch) read() (size int64, complete bool) {
 		}
 		readable = true
 		f.readPart(i, left, minOne, room)
-		if p.err != nil || p.data.Diverging != nil || p.data.Now {
+		if endsWait(&p.data, p.err) {
 			complete = true
 		}
 		if n := p.data.Records.Length; n > 0 {
@@ -282,28 +305,56 @@ func (f *fetch) read() (size int64, complete bool) {
 	return size, complete || !readable
 }
 
+// endsWait reports whether what was read asks for an answer at once.
+func endsWait(d *replica.Data, err error) bool { return err != nil || d.Diverging != nil || d.Now }
+
 // readPart reads one partition.
 func (f *fetch) readPart(i, left int, minOne bool, room int64) {
-	want, p := &f.session.Partitions[i], &f.parts[i]
-	f.args = f.argsOf(p.tp, want, left, minOne, room)
+	p := &f.parts[i]
+	f.argsOf(&f.args, &f.who, p.tp, &f.wants[i], left, minOne, room)
 	p.data, p.err = f.a.opt.Replicas.Read(&f.args)
 }
 
 // argsOf asks for one partition. It reads f only.
-func (f *fetch) argsOf(tp kafka.TopicPartition, want *fetchsession.Partition, left int, minOne bool, room int64) replica.ReadArgs {
-	args := f.reader
-	args.TP, args.TopicID, args.Offset = tp, want.ID, want.Offset
+func (f *fetch) argsOf(args *replica.ReadArgs, who *replica.FollowerArgs, tp kafka.TopicPartition, want *fetchsession.Want, left int, minOne bool, room int64) {
+	*args = f.reader
+	args.TP, args.TopicID, args.Offset, args.Watch = tp, want.ID, want.Offset, want.Watch
 	args.Epoch, args.LastFetched = want.CurrentEpoch, want.LastFetchedEpoch
 	args.MaxBytes, args.MinOne = min(max(int(want.MaxBytes), 0), left), minOne
 	if f.follower {
-		who := f.replica
+		*who = f.replica
 		who.LogStart = want.LogStartOffset
 		if room != noThrottle && f.a.opt.Throttle.Covers(tp.Topic, tp.Partition) {
 			who.Limited, who.Room = true, int(room)
 		}
-		args.Follower = &who
+		args.Follower = who
 	}
-	return args
+}
+
+// foundIn is what sessions care for in what was read.
+func (f *fetch) foundIn(p *fetchPart) fetchsession.Found {
+	if p.err != nil || p.refused != protocol.None {
+		return fetchsession.Found{HighWatermark: -1, LogStartOffset: -1, Failed: true, Refused: p.refused != protocol.None}
+	}
+	d := &p.data
+	return fetchsession.Found{
+		HighWatermark: d.HighWatermark, LogStartOffset: d.LogStartOffset,
+		Records: d.Records.Length > 0, Diverging: d.Diverging != nil, Preferred: d.Elsewhere,
+		// What refusesOld says depends on more than the partition.
+		Settled: d.Settled && f.from.Version >= refusesNone,
+	}
+}
+
+// settle tells the session what was read before the fetch waits.
+func (f *fetch) settle() {
+	if !f.session.Incremental() {
+		return
+	}
+	for i := range f.parts {
+		f.found = append(f.found, f.foundIn(&f.parts[i]))
+	}
+	f.session.Settle(f.wants, f.found)
+	f.found = f.found[:0]
 }
 
 // release gives back what read found.
@@ -316,47 +367,116 @@ func (f *fetch) release() {
 
 // park waits for more data, holding no range.
 func (f *fetch) park(r *socket.Request, wait time.Duration) socket.Reply {
+	pending := r.Park(f.gather, f.cancel)
+	done := func(purgatory.Outcome) { pending.Complete() }
+	if f.session.Incremental() {
+		f.waiter = f.a.opt.Fetches.Wait(wait, f.readyInSession, done)
+		f.session.Await(f.waiter.Check)
+		f.waiter.Check()
+		return socket.Parked(pending)
+	}
 	keys := make([]kafka.TopicPartition, 0, len(f.parts))
 	for i := range f.parts {
 		if f.parts[i].refused == protocol.None {
 			keys = append(keys, f.parts[i].tp)
 		}
 	}
-	pending := r.Park(f.gather, f.cancel)
-	f.waiter = f.a.opt.Fetches.Park(keys, wait, f.ready, func(purgatory.Outcome) { pending.Complete() })
+	f.waiter = f.a.opt.Fetches.Park(keys, wait, f.ready, done)
 	return socket.Parked(pending)
 }
 
-// ready reports whether enough has come. It may run several times at once, so
-// it touches nothing of f.
+// ready reports whether enough has come. The reply may be gathered meanwhile, so it
+// touches nothing of f.
 func (f *fetch) ready() bool {
-	var size int64
-	left, minOne, room := f.maxBytes, f.minOne(), f.room()
+	g := f.newGauge()
 	for i := range f.parts {
 		if f.parts[i].refused != protocol.None {
 			continue
 		}
-		want := &f.session.Partitions[i]
-		args := f.argsOf(f.parts[i].tp, want, left, minOne, room)
-		data, err := f.a.opt.Replicas.Read(&args)
-		n := data.Records.Length
-		data.Records.Release()
-		if err != nil || data.Diverging != nil || data.Now {
-			return true
-		}
-		if n > 0 {
-			minOne = false
-			left, room = max(0, left-int(n)), f.roomAfter(room, f.parts[i].tp, n)
-		}
-		if size += n; size >= f.minBytes {
+		if _, enough := g.add(f.parts[i].tp, &f.wants[i]); enough {
 			return true
 		}
 	}
 	return false
 }
 
+// looks are slices for readyInSession.
+type looks struct {
+	wants []fetchsession.Want
+	found []fetchsession.Found
+}
+
+// readyInSession is ready for a fetch of a session: it looks at what is due, which is
+// what has changed since it was found to have nothing.
+func (f *fetch) readyInSession() (enough bool) {
+	l, ok := f.a.scratch.looks.Get().(*looks)
+	if !ok {
+		l = new(looks)
+	}
+	defer func() {
+		clear(l.wants)
+		f.a.scratch.looks.Put(l)
+	}()
+	if l.wants, _, enough = f.session.Look(l.wants[:0]); enough {
+		return true
+	}
+	l.found = l.found[:0]
+	im, g := f.a.opt.Image(), f.newGauge()
+	for i := range l.wants {
+		p := f.find(im, &l.wants[i].Key)
+		if p.refused != protocol.None {
+			enough = !l.wants[i].Refused // it went while the fetch waits; what was not there at first may wait
+		} else {
+			p.data, enough = g.add(p.tp, &l.wants[i])
+		}
+		if enough {
+			break
+		}
+		l.found = append(l.found, f.foundIn(&p))
+	}
+	f.session.Settle(l.wants[:len(l.found)], l.found)
+	return enough
+}
+
+// gauge adds up what a fetch that waits could be answered with.
+type gauge struct {
+	f      *fetch
+	args   replica.ReadArgs
+	who    replica.FollowerArgs
+	left   int
+	minOne bool
+	room   int64
+	size   int64
+}
+
+func (f *fetch) newGauge() *gauge {
+	return &gauge{f: f, left: f.maxBytes, minOne: f.minOne(), room: f.room()}
+}
+
+// add looks at a partition. What it returns holds no range. enough: the wait is over.
+func (g *gauge) add(tp kafka.TopicPartition, want *fetchsession.Want) (data replica.Data, enough bool) {
+	f := g.f
+	f.argsOf(&g.args, &g.who, tp, want, g.left, g.minOne, g.room)
+	data, err := f.a.opt.Replicas.Read(&g.args)
+	n := data.Records.Length
+	data.Records.Release()
+	if endsWait(&data, err) {
+		return data, true
+	}
+	if n > 0 {
+		g.minOne = false
+		g.left, g.room = max(0, g.left-int(n)), f.roomAfter(g.room, tp, n)
+	}
+	g.size += n
+	return data, g.size >= f.minBytes
+}
+
 // gather answers a fetch that was parked, when its turn has come.
 func (f *fetch) gather() socket.Reply {
+	if f.session.Incremental() {
+		f.look()
+		f.resolve(f.a.opt.Image())
+	}
 	f.read()
 	return f.answer()
 }
@@ -365,6 +485,9 @@ func (f *fetch) gather() socket.Reply {
 // wake-up may be looking at it just now.
 func (f *fetch) cancel() {
 	f.waiter.Cancel()
+	if f.session.Incremental() {
+		f.session.Leave()
+	}
 	f.lease.Release()
 }
 
@@ -382,15 +505,9 @@ func (f *fetch) refuse(err protocol.Error) socket.Reply {
 func (f *fetch) answer() socket.Reply {
 	f.convert()
 	for i := range f.parts {
-		p := &f.parts[i]
-		found := fetchsession.Found{HighWatermark: -1, LogStartOffset: -1, Failed: p.err != nil || p.refused != protocol.None}
-		if !found.Failed {
-			found.HighWatermark, found.LogStartOffset = p.data.HighWatermark, p.data.LogStartOffset
-			found.Records, found.Diverging, found.Preferred = p.data.Records.Length > 0, p.data.Diverging != nil, p.data.Elsewhere
-		}
-		f.found, f.tell = append(f.found, found), append(f.tell, false)
+		f.found, f.tell = append(f.found, f.foundIn(&f.parts[i])), append(f.tell, false)
 	}
-	id, err := f.session.Finish(f.from.Arrived, f.found, f.tell)
+	id, err := f.session.Finish(f.from.Arrived, f.wants, f.found, f.tell)
 	if err != protocol.None {
 		f.release()
 		return f.refuse(err)

@@ -24,7 +24,7 @@ func (f *fetch) encode(out *socket.Out, session int32) {
 		for j := i; j < end; j = f.next(j + 1) {
 			n++
 		}
-		key := &f.session.Partitions[i].Key
+		key := &f.wants[i].Key
 		out.B = protocol.AppendFetchTopic(out.B, v, key.Topic, key.ID, n)
 		for ; i < end; i = f.next(i + 1) {
 			f.encodePart(out, im, i)
@@ -46,9 +46,9 @@ func (f *fetch) next(i int) int {
 // topicEnd is the first partition after i that is told and belongs to another
 // topic.
 func (f *fetch) topicEnd(i int) int {
-	a := &f.session.Partitions[i].Key
+	a := &f.wants[i].Key
 	for i = f.next(i + 1); i < len(f.parts); i = f.next(i + 1) {
-		if b := &f.session.Partitions[i].Key; a.Topic != b.Topic || a.ID != b.ID {
+		if b := &f.wants[i].Key; a.Topic != b.Topic || a.ID != b.ID {
 			break
 		}
 	}

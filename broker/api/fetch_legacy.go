@@ -20,11 +20,14 @@ const keepConverted = 1 << 20
 // before version 3 can't take more than they asked for (KIP-74).
 func (f *fetch) minOne() bool { return f.from.Version >= 3 }
 
+// refusesNone is the first version in which no topic is refused.
+const refusesNone = 10
+
 // refusesOld tells why a topic can't be read in an old version of Fetch, if it
 // can't.
 func (f *fetch) refusesOld(t *cluster.Topic) protocol.Error {
 	v := f.from.Version
-	if v >= 10 {
+	if v >= refusesNone {
 		return protocol.None
 	}
 	codec, convert := t.Config["compression.type"], t.Config["message.downconversion.enable"]
@@ -72,7 +75,7 @@ func (f *fetch) convert() {
 			continue
 		}
 		old, err := f.a.down.Convert(&downconvert.Request{
-			TP: p.tp, Range: p.data.Records, Magic: magic, From: f.session.Partitions[i].Offset, Keep: keep, Hold: hold,
+			TP: p.tp, Range: p.data.Records, Magic: magic, From: f.wants[i].Offset, Keep: keep, Hold: hold,
 		})
 		p.data.Records = old
 		switch {

@@ -73,7 +73,7 @@ type produceWait struct {
 
 // scratch keeps what requests reuse.
 type scratch struct {
-	produces, fetches sync.Pool
+	produces, fetches, looks sync.Pool
 }
 
 func (a *API) getProduce() *produce {

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"barnabas/protocol"
 )
 
 const (
@@ -22,7 +20,7 @@ const (
 	evictAfter = 120 * time.Second
 
 	// maxPartitions bounds the partitions of all sessions together, which take
-	// some 350 bytes each. Apache Kafka bounds only the sessions.
+	// some 450 bytes each. Apache Kafka bounds only the sessions.
 	maxPartitions = 1 << 19
 )
 
@@ -68,150 +66,30 @@ func (c *Cache) Len() int {
 	return n
 }
 
-// Request is what a Fetch says about its session. Cache keeps no slice of it,
-// but the strings.
-type Request struct {
-	SessionID, Epoch int32
-	// ByID: topics are named by id (version 13 and later).
-	ByID bool
-	// Follower: the request comes from another broker.
-	Follower   bool
-	Partitions []Partition
-	Forgotten  []Key
-}
-
-// Fetch is one request under way.
-type Fetch struct {
-	// Err refuses the whole request; nothing is to be read then.
-	Err protocol.Error
-	// Partitions are to be read, in this order. The caller may change the order
-	// before Finish.
-	Partitions []Partition
-
-	cache    *Cache
-	req      Request // without the slices
-	session  *session
-	full     bool
-	creating bool // a full request that wants a session
-}
-
-// Begin takes a request in. buf, emptied, takes the partitions to read.
-func (c *Cache) Begin(now time.Time, r *Request, buf []Partition) *Fetch {
-	f := &Fetch{cache: c, req: *r, Partitions: buf[:0]}
-	f.req.Partitions, f.req.Forgotten = nil, nil
-	if r.Epoch == initial || r.Epoch == final {
-		if r.SessionID != 0 {
-			c.remove(r.SessionID)
-		}
-		f.full, f.creating = true, r.Epoch == initial
-		f.Partitions = dedupe(f.Partitions, r.Partitions)
-		return f
-	}
-	s := c.get(r.SessionID)
-	if s == nil {
-		f.Err = protocol.FetchSessionIDNotFound
-		return f
-	}
-	s.mu.Lock()
-	switch {
-	case s.epoch != r.Epoch:
-		f.Err = protocol.InvalidFetchSessionEpoch
-	case s.byID != r.ByID:
-		f.Err = protocol.FetchSessionTopicIDError
-	}
-	if f.Err != protocol.None {
-		s.mu.Unlock()
-		return f
-	}
-	if c.full(len(r.Partitions)) && c.full(s.newLocked(r.Partitions)) {
-		s.mu.Unlock()
-		c.remove(s.id)
-		f.Err = protocol.FetchSessionIDNotFound // the client goes on by a full request
-		return f
-	}
-	for i := range r.Partitions {
-		s.setLocked(r.Partitions[i])
-	}
-	for _, k := range r.Forgotten {
-		s.removeLocked(k)
-	}
-	if len(s.parts) == 0 {
-		s.mu.Unlock()
-		c.remove(s.id)
-		f.full = true
-		return f
-	}
-	s.epoch = nextEpoch(s.epoch)
-	for p := s.ring.next; p != &s.ring; p = p.next {
-		f.Partitions = append(f.Partitions, p.want)
-	}
-	size := len(s.parts)
-	s.mu.Unlock()
-	s.shard.touch(s, size, now)
-	f.session = s
-	return f
-}
-
-// Finish takes what reading brought, in the order of f.Partitions, and returns
-// the session id for the answer. Partitions whose tell is false stay out of it.
-// An error refuses the whole request, since the session went on without it.
-func (f *Fetch) Finish(now time.Time, found []Found, tell []bool) (id int32, err protocol.Error) {
-	if f.full {
-		for i := range tell {
-			tell[i] = true
-		}
-		if !f.creating {
-			return 0, protocol.None
-		}
-		return f.cache.create(now, f, found), protocol.None
-	}
-	s := f.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.epoch != nextEpoch(f.req.Epoch) {
-		return 0, protocol.InvalidFetchSessionEpoch
-	}
-	for i := range found {
-		c := s.parts[f.Partitions[i].Key]
-		if c == nil {
-			tell[i] = false
-			continue
-		}
-		if tell[i] = c.news(&found[i]); found[i].Records {
-			c.unlink()
-			s.linkLocked(c)
-		}
-	}
-	return s.id, protocol.None
-}
-
-// Incremental reports whether the answer leaves out what did not change.
-func (f *Fetch) Incremental() bool { return f.session != nil }
-
 // dedupe copies partitions; of one named twice the last word counts, in the
 // first place.
-func dedupe(dst, src []Partition) []Partition {
+func dedupe(dst []Want, src []Partition) []Want {
 	if len(src) <= 16 {
 	next:
 		for i := range src {
 			for j := range dst {
 				if dst[j].Key == src[i].Key {
-					dst[j] = src[i]
+					dst[j].Partition = src[i]
 					continue next
 				}
 			}
-			dst = append(dst, src[i])
+			dst = append(dst, Want{Partition: src[i]})
 		}
 		return dst
 	}
 	at := make(map[Key]int, len(src))
 	for i := range src {
 		if j, ok := at[src[i].Key]; ok {
-			dst[j] = src[i]
+			dst[j].Partition = src[i]
 			continue
 		}
 		at[src[i].Key] = len(dst)
-		dst = append(dst, src[i])
+		dst = append(dst, Want{Partition: src[i]})
 	}
 	return dst
 }
@@ -238,17 +116,23 @@ func (c *Cache) get(id int32) *session {
 func (c *Cache) remove(id int32) {
 	if s := c.shardOf(id); s != nil {
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.removeLocked(id)
+		old := s.removeLocked(id)
+		s.mu.Unlock()
+		if old != nil {
+			old.close()
+		}
 	}
 }
 
-func (s *shard) removeLocked(id int32) {
-	if old := s.sessions[id]; old != nil {
+// removeLocked takes a session out, which the caller must close.
+func (s *shard) removeLocked(id int32) *session {
+	old := s.sessions[id]
+	if old != nil {
 		old.gone = true
 		s.total.Add(-int64(old.size))
 		delete(s.sessions, id)
 	}
+	return old
 }
 
 // full reports whether the sessions may not have so many partitions more.
@@ -257,36 +141,51 @@ func (c *Cache) full(more int) bool { return more > 0 && c.total.Load()+int64(mo
 // sweep removes the sessions that nobody has used for a while.
 func (c *Cache) sweep(now time.Time) {
 	for _, s := range c.shards {
+		var old []*session
 		s.mu.Lock()
 		for id, x := range s.sessions {
 			if now.Sub(x.used) > evictAfter {
-				s.removeLocked(id)
+				old = append(old, s.removeLocked(id))
 			}
 		}
 		s.mu.Unlock()
+		for _, x := range old {
+			x.close()
+		}
 	}
 }
 
 // create makes a session of a full request, or returns 0 if there is no place
 // for it.
-func (c *Cache) create(now time.Time, f *Fetch, found []Found) int32 {
+func (c *Cache) create(now time.Time, f *Fetch, wants []Want, found []Found) int32 {
 	s := c.shards[rand.IntN(len(c.shards))]
-	n := len(f.Partitions)
+	n := len(wants)
 	if c.full(n) {
 		if c.sweep(now); c.full(n) {
 			return 0
 		}
 	}
+	id, evicted := s.create(now, f, wants, found)
+	if evicted != nil {
+		evicted.close()
+	}
+	return id
+}
+
+func (s *shard) create(now time.Time, f *Fetch, wants []Want, found []Found) (id int32, evicted *session) {
+	n := len(wants)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.sessions) >= s.slots && !s.evictLocked(now, f.req.Follower, n) {
-		return 0
+	if len(s.sessions) >= s.slots {
+		if evicted = s.evictLocked(now, f.req.follower(), n); evicted == nil {
+			return 0, nil
+		}
 	}
 	fresh := newSession(n)
-	fresh.follower, fresh.byID, fresh.created, fresh.shard = f.req.Follower, f.req.ByID, now, s
-	fresh.epoch = nextEpoch(initial)
-	for i := range f.Partitions {
-		p := fresh.setLocked(f.Partitions[i]) // nobody else has it yet
+	fresh.follower, fresh.byID, fresh.created, fresh.shard = f.req.follower(), f.req.ByID, now, s
+	fresh.epoch, fresh.as, fresh.last, fresh.walked = nextEpoch(initial), f.req.As, now, now
+	for i := range wants {
+		p := fresh.setLocked(wants[i].Partition) // nobody else has it yet
 		p.hw, p.logStart = found[i].HighWatermark, found[i].LogStartOffset
 		if found[i].Failed {
 			p.hw = -1
@@ -297,7 +196,7 @@ func (c *Cache) create(now time.Time, f *Fetch, found []Found) int32 {
 	}
 	s.sessions[fresh.id] = fresh
 	s.touchLocked(fresh, n, now)
-	return fresh.id
+	return fresh.id, evicted
 }
 
 func (s *shard) touch(x *session, size int, now time.Time) {
@@ -319,8 +218,9 @@ func (s *shard) touchLocked(x *session, size int, now time.Time) {
 
 // evictLocked makes room for a session of a follower or consumer with size
 // partitions: the least recently used session goes if it is stale, else the
-// smallest that may be evicted, if the newcomer is worth more.
-func (s *shard) evictLocked(now time.Time, follower bool, size int) bool {
+// smallest that may be evicted, if the newcomer is worth more. It returns who
+// went, nil if nobody.
+func (s *shard) evictLocked(now time.Time, follower bool, size int) *session {
 	var stale, least *session
 	for _, x := range s.sessions {
 		if stale == nil || x.used.Before(stale.used) || x.used.Equal(stale.used) && x.id < stale.id {
@@ -334,15 +234,13 @@ func (s *shard) evictLocked(now time.Time, follower bool, size int) bool {
 	}
 	switch {
 	case stale == nil:
-		return false
+		return nil
 	case now.Sub(stale.used) > evictAfter:
-		s.removeLocked(stale.id)
-		return true
+		return s.removeLocked(stale.id)
 	case least == nil || worthLess(follower, size, 0, least):
-		return false
+		return nil
 	}
-	s.removeLocked(least.id)
-	return true
+	return s.removeLocked(least.id)
 }
 
 // worthLess compares by kind, size and id, as Kafka's EvictableKey does.

@@ -7,6 +7,9 @@ import (
 	"barnabas/protocol"
 )
 
+// consumer is who asks.
+var consumer = As{Version: 17, Follower: -1}
+
 // TestPartitionsAreBounded: few sessions of many partitions fill the memory as
 // well as many sessions do.
 func TestPartitionsAreBounded(t *testing.T) {
@@ -21,8 +24,8 @@ func TestPartitionsAreBounded(t *testing.T) {
 		return out
 	}
 	create := func(n int) int32 {
-		f := c.Begin(now, &Request{Partitions: partitions(0, n)}, nil)
-		id, err := f.Finish(now, make([]Found, n), make([]bool, n))
+		f := c.Begin(now, &Request{As: consumer, Partitions: partitions(0, n)}, nil)
+		id, err := f.Finish(now, f.Wants, make([]Found, n), make([]bool, n))
 		if err != protocol.None {
 			t.Fatal(err)
 		}
@@ -36,7 +39,7 @@ func TestPartitionsAreBounded(t *testing.T) {
 		t.Error("a session above the limit")
 	}
 	add := func(id, epoch int32, first, n int) protocol.Error {
-		return c.Begin(now, &Request{SessionID: id, Epoch: epoch, Partitions: partitions(first, n)}, nil).Err
+		return c.Begin(now, &Request{SessionID: id, Epoch: epoch, As: consumer, Partitions: partitions(first, n)}, nil).Err
 	}
 	if err := add(other, 1, 0, 30); err != protocol.None {
 		t.Errorf("what the session has already: %v", err)

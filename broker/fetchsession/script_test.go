@@ -92,7 +92,10 @@ func (s *script) fetch(t *testing.T, d *datadriven.TestData) string {
 	var id, epoch int
 	d.ScanArgs(t, "id", &id)
 	d.ScanArgs(t, "epoch", &epoch)
-	req := Request{SessionID: s.id(id), Epoch: int32(epoch), ByID: d.HasArg("by-id"), Follower: d.HasArg("follower")}
+	req := Request{SessionID: s.id(id), Epoch: int32(epoch), ByID: d.HasArg("by-id"), As: As{Follower: -1}}
+	if d.HasArg("follower") {
+		req.As.Follower = 2
+	}
 	for _, a := range d.CmdArgs {
 		if a.Key == "forget" {
 			for _, v := range a.Vals {
@@ -133,19 +136,23 @@ func (s *script) fetch(t *testing.T, d *datadriven.TestData) string {
 	if f.Err != protocol.None {
 		return f.Err.Name() + "\n"
 	}
-	results := make([]Found, len(f.Partitions))
-	for i, p := range f.Partitions {
-		fmt.Fprintf(&out, "read %s-%d at %d\n", p.Topic, p.Partition, p.Offset)
+	wants := f.Wants
+	if f.Incremental() {
+		wants, _, _ = f.Look(nil)
+	}
+	results := make([]Found, len(wants))
+	for i, p := range wants {
+		fmt.Fprintf(&out, "read %s-%d at %d\n", p.Topic, p.Key.Partition, p.Offset)
 		results[i] = found[p.Key]
 	}
 	tell := make([]bool, len(results))
-	got, err := f.Finish(s.now, results, tell)
+	got, err := f.Finish(s.now, wants, results, tell)
 	if err != protocol.None {
 		return out.String() + err.Name() + "\n"
 	}
-	for i, p := range f.Partitions {
+	for i, p := range wants {
 		if tell[i] {
-			fmt.Fprintf(&out, "tell %s-%d\n", p.Topic, p.Partition)
+			fmt.Fprintf(&out, "tell %s-%d\n", p.Topic, p.Key.Partition)
 		}
 	}
 	fmt.Fprintf(&out, "session %d, %d cached\n", s.number(got), s.cache.Len())

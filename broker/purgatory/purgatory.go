@@ -8,6 +8,8 @@
 // registering, so that a change in between is not lost. A waiter ends exactly
 // once: fulfilled, timed out, or cancelled.
 //
+// A waiter without keys is for whom somebody else knows when to ask (Wait).
+//
 // It knows no request, no partition and no clock but timers. No goroutine of
 // its own runs; the shard locks are never held over a callback.
 package purgatory
@@ -37,8 +39,12 @@ const shards = 32
 type Purgatory[K comparable] struct {
 	seed   maphash.Seed
 	size   atomic.Int64
+	keyed  atomic.Int64 // those under keys; lets Wake skip the hashing
 	closed atomic.Bool
 	shards [shards]shard[K]
+
+	mu    sync.Mutex // guards loose
+	loose map[*Waiter[K]]struct{}
 }
 
 type shard[K comparable] struct {
@@ -64,13 +70,13 @@ type Waiter[K comparable] struct {
 	asked   atomic.Int64 // wakes since the condition was last known to be false
 	mu      sync.Mutex   // guards timer, entries, gone
 	timer   *time.Timer
-	entries []entry[K]
+	entries []entry[K] // none: it is loose
 	gone    bool
 }
 
 // New makes an empty purgatory.
 func New[K comparable]() *Purgatory[K] {
-	p := &Purgatory[K]{seed: maphash.MakeSeed()}
+	p := &Purgatory[K]{seed: maphash.MakeSeed(), loose: make(map[*Waiter[K]]struct{})}
 	for i := range p.shards {
 		p.shards[i].lists = make(map[K]*entry[K])
 	}
@@ -88,28 +94,57 @@ func (p *Purgatory[K]) Len() int { return int(p.size.Load()) }
 func (p *Purgatory[K]) Park(keys []K, wait time.Duration, ready func() bool, done func(Outcome)) *Waiter[K] {
 	w := &Waiter[K]{p: p, ready: ready, done: done, entries: make([]entry[K], len(keys))}
 	p.size.Add(1)
+	if len(keys) > 0 {
+		p.keyed.Add(1)
+	}
 	for i, k := range keys {
 		w.entries[i] = entry[K]{key: k, w: w}
 	}
 	for i := range w.entries { // from the first link on, a wake may end it
 		p.link(&w.entries[i])
 	}
+	w.begin(wait)
+	w.Check()
+	return w
+}
+
+// Wait registers a waiter without keys: whoever knows that its condition may hold now
+// calls Check, and the caller does so once after all who may know of it do.
+func (p *Purgatory[K]) Wait(wait time.Duration, ready func() bool, done func(Outcome)) *Waiter[K] {
+	w := &Waiter[K]{p: p, ready: ready, done: done}
+	p.size.Add(1)
+	p.mu.Lock()
+	p.loose[w] = struct{}{}
+	p.mu.Unlock()
+	w.begin(wait)
+	return w
+}
+
+// begin lets the time of a waiter run.
+func (w *Waiter[K]) begin(wait time.Duration) {
 	w.mu.Lock()
 	if !w.gone {
 		w.timer = time.AfterFunc(wait, func() { w.end(TimedOut) })
 	}
 	w.mu.Unlock()
-	w.check()
-	if p.closed.Load() {
+	if w.p.closed.Load() {
 		w.end(TimedOut)
 	}
-	return w
 }
 
 // Close ends all waiters as if their time were over, and from now on each that
 // is parked.
 func (p *Purgatory[K]) Close() {
 	p.closed.Store(true)
+	var loose []*Waiter[K]
+	p.mu.Lock()
+	for w := range p.loose {
+		loose = append(loose, w)
+	}
+	p.mu.Unlock()
+	for _, w := range loose {
+		w.end(TimedOut)
+	}
 	for i := range p.shards {
 		s := &p.shards[i]
 		var left []*Waiter[K]
@@ -128,7 +163,7 @@ func (p *Purgatory[K]) Close() {
 
 // Wake asks the conditions of all waiters under key again.
 func (p *Purgatory[K]) Wake(key K) {
-	if p.size.Load() == 0 {
+	if p.keyed.Load() == 0 {
 		return
 	}
 	s := p.shard(key)
@@ -145,7 +180,7 @@ func (p *Purgatory[K]) Wake(key K) {
 	}
 	s.mu.Unlock()
 	for _, w := range woken {
-		w.check()
+		w.Check()
 	}
 }
 
@@ -162,11 +197,11 @@ func (w *Waiter[K]) Cancel() bool {
 // lull is the time between two looks at a condition that many wakes ask for.
 const lull = time.Millisecond
 
-// check asks the condition, unless somebody is at it, who will ask once more then. A
+// Check asks the condition, unless somebody is at it, who will ask once more then. A
 // fetch of thousands of partitions looks at all of them when one is woken, and all
 // may be woken one after the other, when a broker dies: the wakes must not wait for
 // as many looks.
-func (w *Waiter[K]) check() {
+func (w *Waiter[K]) Check() {
 	if !w.ended.Load() && w.asked.Add(1) == 1 {
 		w.ask(1)
 	}
@@ -209,6 +244,13 @@ func (w *Waiter[K]) leave() {
 	w.mu.Unlock()
 	for i := range w.entries {
 		w.p.unlink(&w.entries[i])
+	}
+	if len(w.entries) > 0 {
+		w.p.keyed.Add(-1)
+	} else {
+		w.p.mu.Lock()
+		delete(w.p.loose, w)
+		w.p.mu.Unlock()
 	}
 	w.p.size.Add(-1)
 }

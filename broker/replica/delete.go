@@ -92,7 +92,7 @@ func (m *Manager) deleteOn(d Deletion) (*Partition, kafka.LeaderEpoch, int64, er
 // that and the offset that was meant.
 func (p *Partition) deleteTo(offset int64) (kafka.LeaderEpoch, int64, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	l, err := p.leaderLocked()
 	if err != nil {
 		return 0, 0, err
@@ -109,6 +109,7 @@ func (p *Partition) deleteTo(offset int64) (kafka.LeaderEpoch, int64, error) {
 	if err := l.IncrementStartOffset(offset); err != nil {
 		return 0, 0, fmt.Errorf("replica: deleting records of %s: %w", p.tp, answer(err, l.StartOffset()))
 	}
+	p.changedLocked(nil)
 	return p.state.LeaderEpoch, offset, nil
 }
 
@@ -143,7 +144,7 @@ func (m *Manager) awaitDeleted(ctx context.Context, d *deletion, wait time.Durat
 func (m *Manager) deleted(d *deletion) (bool, Deleted) {
 	im := m.queue.newest()
 	d.p.mu.Lock()
-	defer d.p.mu.Unlock()
+	defer d.p.unlock()
 	l, err := d.p.leaderLocked()
 	if err == nil && d.p.state.LeaderEpoch != d.epoch {
 		err = &NotLeaderError{Leader: d.p.state.Leader, Epoch: d.p.state.LeaderEpoch}

@@ -19,7 +19,7 @@ func (m *Manager) Producers(tp kafka.TopicPartition) ([]log.ProducerState, error
 	}
 	p.mu.Lock()
 	l, failure := p.log, p.failure
-	p.mu.Unlock()
+	p.unlock()
 	if l == nil {
 		if failure != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrOffline, tp, failure)

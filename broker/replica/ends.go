@@ -28,7 +28,7 @@ func (m *Manager) logEnd(q *cluster.EndQuestion) cluster.LogEnd {
 		return e
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	switch {
 	case p.state.TopicID != q.TopicID:
 		e.Err = protocol.UnknownTopicID

@@ -47,7 +47,7 @@ func (m *Manager) follower(f *Following, fn func(p *Partition, l *log.Log) error
 		return fmt.Errorf("%w: %s", ErrNotFollowing, f.TP)
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	l, err := p.followerLocked(f)
 	if err != nil {
 		return err
@@ -80,7 +80,9 @@ func (m *Manager) AppendFetched(f *Following, recs []byte, highWatermark, logSta
 			p.traffic.copied(len(recs), slices.Contains(p.state.Adding, m.self))
 		}
 		before := l.HighWatermark()
-		moved = l.SetHighWatermark(min(highWatermark, l.EndOffset())) > before
+		if moved = l.SetHighWatermark(min(highWatermark, l.EndOffset())) > before; moved {
+			p.changedLocked(nil)
+		}
 		if start := min(logStart, l.HighWatermark()); start > l.StartOffset() {
 			return l.IncrementStartOffset(start)
 		}
@@ -96,7 +98,8 @@ func (m *Manager) AppendFetched(f *Following, recs []byte, highWatermark, logSta
 // as one answer tells: leader is the largest epoch of the leader that is not
 // above the asked one, and its end (KIP-595). More rounds may follow.
 func (m *Manager) Diverged(f *Following, leader EpochEnd) error {
-	return m.follower(f, func(_ *Partition, l *log.Log) error {
+	return m.follower(f, func(p *Partition, l *log.Log) error {
+		defer p.changedLocked(nil)
 		own, end := l.EndOffsetForEpoch(leader.Epoch)
 		to := min(end, l.EndOffset())
 		switch {
@@ -119,7 +122,8 @@ func (m *Manager) Diverged(f *Following, leader EpochEnd) error {
 // OutOfRange begins again where the leader can go on: its log lies, as a whole,
 // before or after this one's end.
 func (m *Manager) OutOfRange(f *Following, leaderStart, leaderEnd int64) error {
-	return m.follower(f, func(_ *Partition, l *log.Log) error {
+	return m.follower(f, func(p *Partition, l *log.Log) error {
+		defer p.changedLocked(nil)
 		switch end := l.EndOffset(); {
 		case leaderEnd < end:
 			m.logger.Warn("the leader's log is shorter; truncating", "partition", f.TP.String(), "to", leaderEnd, "end", end)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"barnabas/broker/watch"
 	"barnabas/internal/kafka"
 )
 
@@ -25,6 +26,38 @@ type remote struct {
 	endThen int64
 	// toldHighWatermark is what its last fetch was answered with.
 	toldHighWatermark int64
+	// by watches the partition for its session, if its last fetch found nothing new.
+	// Until something changes, each request of the session is a fetch that finds the
+	// same, though none comes here (package fetchsession); by knows of the last one.
+	by *watch.Node
+}
+
+// caughtUpAt is when the replica last had all that this log had.
+func (r *remote) caughtUpAt() time.Time {
+	if r.by != nil {
+		if t := r.by.Reader.Looked(); t.After(r.caughtUp) {
+			return t
+		}
+	}
+	return r.caughtUp
+}
+
+// settleLocked notes the fetches of a replica that did not come here, until that by
+// the watch by.
+func (p *Partition) settleLocked(r *remote, by *watch.Node) {
+	if r.by != nil && r.by != by {
+		// What comes by another session would go unnoticed of that one's.
+		if call := r.by.Reader.Changed(true); call != nil {
+			p.woken = append(p.woken, call)
+		}
+	}
+	if t := r.caughtUpAt(); t.After(r.caughtUp) {
+		r.caughtUp = t
+		if t.After(r.fetched) {
+			r.fetched = t
+		}
+	}
+	r.by = nil
 }
 
 // Member is a broker of an ISR, with the registration that the leader saw it
@@ -70,13 +103,13 @@ func (p *Partition) rememberLocked(fresh bool, now time.Time) {
 // of the ISR or of the proposed one, or one that keeps up and so is about to be.
 func (p *Partition) countsLocked(id kafka.BrokerID, r *remote, now time.Time) bool {
 	return slices.Contains(p.state.ISR, id) || slices.Contains(p.proposed, id) ||
-		r.end >= 0 && now.Sub(r.caughtUp) <= p.m.lagMax && p.m.alive(id, r.epoch)
+		r.end >= 0 && now.Sub(r.caughtUpAt()) <= p.m.lagMax && p.m.alive(id, r.epoch)
 }
 
 // advanceLocked moves the high watermark to what all replicas have that count,
 // and reports whether it moved. Like Apache Kafka 3.9 it stands still while the
-// ISR is smaller than min.insync.replicas.
-func (p *Partition) advanceLocked() bool {
+// ISR is smaller than min.insync.replicas. by is as in changedLocked.
+func (p *Partition) advanceLocked(by *watch.Node) bool {
 	if len(p.state.ISR) < p.state.effectiveMinISR() {
 		return false
 	}
@@ -93,13 +126,14 @@ func (p *Partition) advanceLocked() bool {
 		return false
 	}
 	p.log.SetHighWatermark(end)
+	p.changedLocked(by)
 	return true
 }
 
 // followedLocked notes a follower's fetch from offset, answered while this log
-// ended at end. It reports whether others must look again, and returns the
-// proposal to let the follower in, if it is to be made.
-func (p *Partition) followedLocked(id kafka.BrokerID, epoch kafka.BrokerEpoch, offset, start, end int64) (moved bool, ask *Proposal) {
+// ended at end; by is its watch, or nil. It reports whether others must look again,
+// and returns the proposal to let the follower in, if it is to be made.
+func (p *Partition) followedLocked(id kafka.BrokerID, epoch kafka.BrokerEpoch, offset, start, end int64, by *watch.Node) (moved bool, ask *Proposal) {
 	r, now := p.remotes[id], time.Now()
 	if epoch < r.epoch {
 		// A fetch of its last life, that waited here: it says nothing any more. Were it
@@ -107,6 +141,7 @@ func (p *Partition) followedLocked(id kafka.BrokerID, epoch kafka.BrokerEpoch, o
 		// without end.
 		return false, nil
 	}
+	p.settleLocked(r, by)
 	if r.epoch != epoch && r.epoch >= 0 {
 		// It was born again: that it kept up in its last life says nothing, and nobody
 		// waits for it until it has caught up in this one.
@@ -120,7 +155,7 @@ func (p *Partition) followedLocked(id kafka.BrokerID, epoch kafka.BrokerEpoch, o
 	}
 	started := start > r.start
 	r.end, r.start, r.epoch, r.fetched, r.endThen = offset, start, epoch, now, end
-	moved = p.advanceLocked() || started // who waits for a deletion looks at starts
+	moved = p.advanceLocked(by) || started // who waits for a deletion looks at starts
 	r.toldHighWatermark = p.log.HighWatermark()
 	return moved, p.letInLocked(id, r)
 }
@@ -138,7 +173,7 @@ func (p *Partition) letInLocked(id kafka.BrokerID, r *remote) *Proposal {
 // caught up may be let in.
 func (p *Partition) lookAgain(ids map[kafka.BrokerID]bool) (moved bool, ask *Proposal) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	if _, err := p.leaderLocked(); err != nil {
 		return false, nil
 	}
@@ -148,7 +183,7 @@ func (p *Partition) lookAgain(ids map[kafka.BrokerID]bool) (moved bool, ask *Pro
 			moved = true
 		}
 	}
-	return moved && p.advanceLocked(), ask
+	return moved && p.advanceLocked(nil), ask
 }
 
 // brokersChanged looks again at the partitions that this broker leads. Nobody
@@ -193,14 +228,14 @@ func (p *Partition) laggards(now time.Time) *Proposal {
 	if !p.lockSoon() {
 		return nil
 	}
-	defer p.mu.Unlock()
+	defer p.unlock()
 	if _, err := p.leaderLocked(); err != nil || p.proposed != nil {
 		return nil
 	}
 	var keep, out []kafka.BrokerID
 	for _, id := range p.state.ISR {
 		r := p.remotes[id]
-		if r != nil && r.end < p.log.EndOffset() && now.Sub(r.caughtUp) > p.m.lagMax {
+		if r != nil && r.end < p.log.EndOffset() && now.Sub(r.caughtUpAt()) > p.m.lagMax {
 			out = append(out, id)
 			continue
 		}
@@ -215,11 +250,12 @@ func (p *Partition) laggards(now time.Time) *Proposal {
 // refused forgets a proposal that the controller did not take.
 func (p *Partition) refused(ask *Proposal) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	if p.state.LeaderEpoch == ask.LeaderEpoch && p.state.PartitionEpoch == ask.PartitionEpoch {
 		p.proposed = nil
+		p.changedLocked(nil) // it may be asked for again
 		if _, err := p.leaderLocked(); err == nil {
-			p.advanceLocked() // who was to enter is waited for no more, if it is gone
+			p.advanceLocked(nil) // who was to enter is waited for no more, if it is gone
 		}
 	}
 }

@@ -169,6 +169,10 @@ func (m *Manager) SetRegistration(epoch kafka.BrokerEpoch, told int64) {
 	for _, p := range m.all() {
 		tps = append(tps, p.tp)
 		m.wake(p.tp)
+		// Without its lock, which a write that does not end may hold.
+		for _, call := range p.copiers.Fire(p.readers.Fire(nil, nil), nil) {
+			call()
+		}
 	}
 	m.queue.again(tps)
 }
@@ -187,7 +191,7 @@ func (m *Manager) Log(tp kafka.TopicPartition) *log.Log {
 		return nil
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	return p.log
 }
 

@@ -24,7 +24,8 @@ type Nearby struct {
 // NoBroker.
 func (p *Partition) readable(a *ReadArgs) (l *log.Log, prefer kafka.BrokerID, err error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
+	p.watchLocked(a)
 	if l, err = p.leaderForLocked(a.TopicID, a.Epoch); err == nil {
 		return l, p.nearestLocked(a), nil
 	}
@@ -35,6 +36,18 @@ func (p *Partition) readable(a *ReadArgs) (l *log.Log, prefer kafka.BrokerID, er
 		return nil, kafka.NoBroker, fmt.Errorf("%w: %s: %w", ErrOffline, p.tp, p.failure)
 	}
 	return p.log, kafka.NoBroker, nil
+}
+
+// watchLocked lets a reader be told of the next change. It comes before the reader
+// looks, so that none is missed: not all of them are made under p.mu.
+func (p *Partition) watchLocked(a *ReadArgs) {
+	switch {
+	case a.Watch == nil:
+	case a.Follower != nil:
+		p.copiers.Watch(a.Watch)
+	default:
+		p.readers.Watch(a.Watch)
+	}
 }
 
 // nearestLocked is the replica in the consumer's rack that has what is asked for
@@ -65,8 +78,8 @@ func (r *remote) before(id kafka.BrokerID, other *remote, otherID kafka.BrokerID
 	switch {
 	case r.end != other.end:
 		return r.end < other.end
-	case !r.caughtUp.Equal(other.caughtUp):
-		return r.caughtUp.Before(other.caughtUp)
+	case !r.caughtUpAt().Equal(other.caughtUpAt()):
+		return r.caughtUpAt().Before(other.caughtUpAt())
 	}
 	return id < otherID
 }

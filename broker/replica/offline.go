@@ -118,7 +118,7 @@ func (p *Partition) dirFailed(dir string, err error) (epoch kafka.LeaderEpoch, t
 	if !p.lockSoon() {
 		return p.seen.Load().state.LeaderEpoch, true, true
 	}
-	defer p.mu.Unlock()
+	defer p.unlock()
 	if p.log == nil || path.Dir(p.log.Dir()) != dir {
 		return p.state.LeaderEpoch, false, false
 	}

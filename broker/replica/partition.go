@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"barnabas/broker/watch"
 	"barnabas/internal/kafka"
 	"barnabas/log"
 )
@@ -57,7 +58,14 @@ type Partition struct {
 	tp kafka.TopicPartition
 	m  *Manager
 
-	mu sync.Mutex // guards the fields below, and the order of appends
+	// readers watch what is in the log up to the high watermark, where it starts, and
+	// whether this broker may give it out; copiers are followers, who watch the log's
+	// end besides. A stuck partition's are those of its successor.
+	readers, copiers *watch.List
+
+	mu sync.Mutex // guards the fields below, and the order of appends; see unlock
+	// woken are those to call after mu is released.
+	woken []func()
 	// log is nil until the partition was moved for the first time, and after its
 	// directory failed; failure then says why.
 	log     *log.Log
@@ -103,10 +111,52 @@ type seen struct {
 	state   State
 }
 
+func newPartition(tp kafka.TopicPartition, m *Manager) *Partition {
+	return &Partition{tp: tp, m: m, readers: new(watch.List), copiers: new(watch.List)}
+}
+
+// unlock releases mu, and calls those who wait for what was changed under it. So
+// nobody hears of it too late: before mu is released, what changed is marked in all
+// sessions that a fetch of somebody who has seen it may belong to.
+func (p *Partition) unlock() {
+	calls := p.woken
+	p.woken = nil
+	p.mu.Unlock()
+	for _, call := range calls {
+		call()
+	}
+}
+
+// changedLocked tells those who watch that reading the partition may bring something
+// else than before. by is the watch of whoever changes it, if that is a reader; he
+// sees it himself.
+func (p *Partition) changedLocked(by *watch.Node) {
+	p.woken = p.readers.Fire(p.woken, by)
+	p.woken = p.copiers.Fire(p.woken, by)
+}
+
+// grownLocked tells those who watch the log's end that it has moved. What others may
+// read begins with the high watermark.
+func (p *Partition) grownLocked() { p.woken = p.copiers.Fire(p.woken, nil) }
+
+// touch tells those who watch of what they need not be woken for. It takes no lock
+// of the partition.
+func (p *Partition) touch() {
+	p.readers.Touch()
+	p.copiers.Touch()
+}
+
 // setLocked changes what the partition is.
 func (p *Partition) setLocked(l *log.Log, failure error, s State) {
+	if p.log != nil && p.log != l {
+		p.log.OnStart(nil)
+	}
+	if l != nil {
+		l.OnStart(p.touch)
+	}
 	p.log, p.failure, p.state = l, failure, s
 	p.seen.Store(&seen{l, failure, s})
+	p.changedLocked(nil)
 }
 
 // leaderLocked returns the log if this broker may act as leader now.
@@ -145,7 +195,7 @@ func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
 	if !p.lockUnlessReplaced() {
 		return false, false, errReplaced
 	}
-	defer p.mu.Unlock()
+	defer p.unlock()
 	if p.state.TopicID == s.TopicID && s.LeaderEpoch < p.state.LeaderEpoch {
 		return false, false, nil // an older state that a worker came late with
 	}
@@ -176,7 +226,7 @@ func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
 	p.leading = leading
 	if leading {
 		p.rememberLocked(fresh, time.Now())
-		p.advanceLocked()
+		p.advanceLocked(nil)
 		if p.aloneLocked() && l.RecoveryPoint() < l.EndOffset() {
 			// Those who left may have had on their disks what is in memory only here,
 			// and they can't be elected any more.
@@ -187,15 +237,17 @@ func (p *Partition) become(s State, l *log.Log) (usable, tell bool, err error) {
 	}
 	tell = leading != p.announced || leading && fresh
 	p.announced = leading
+	p.changedLocked(nil)
 	return leading, tell, nil
 }
 
 // forget makes the partition take the next state, whatever it is.
 func (p *Partition) forget() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	p.leading, p.proposed = false, nil
 	p.state.Zxid, p.state.LeaderEpoch, p.state.PartitionEpoch = 0, kafka.NoLeaderEpoch, -1
+	p.changedLocked(nil)
 }
 
 // fail records why the partition has no log. It reports whether the coordinators
@@ -204,7 +256,7 @@ func (p *Partition) fail(s State, err error) (tell bool) {
 	if !p.lockUnlessReplaced() {
 		return false
 	}
-	defer p.mu.Unlock()
+	defer p.unlock()
 	p.setLocked(nil, err, s)
 	return p.failedLocked()
 }
@@ -212,6 +264,7 @@ func (p *Partition) fail(s State, err error) (tell bool) {
 func (p *Partition) failedLocked() (tell bool) {
 	tell = p.announced
 	p.leading, p.remotes, p.proposed, p.announced = p.state.Leader == p.m.self, nil, nil, false
+	p.changedLocked(nil)
 	return tell
 }
 
@@ -231,7 +284,7 @@ type Appended struct {
 // Its caller wakes waiters if moved.
 func (p *Partition) append(recs []byte, acks int16, origin log.Origin, epoch kafka.LeaderEpoch) (a Appended, moved bool, err error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	p.traffic.Produces++
 	l, err := p.leaderLocked()
 	if err != nil {
@@ -250,7 +303,8 @@ func (p *Partition) append(recs []byte, acks int16, origin log.Origin, epoch kaf
 	}
 	p.traffic.BytesIn += int64(info.Bytes)
 	p.traffic.MessagesIn += int64(info.Records)
-	moved = p.advanceLocked()
+	p.grownLocked()
+	moved = p.advanceLocked(nil)
 	replicated := l.HighWatermark() > info.LastOffset
 	if replicated && acks == -1 {
 		if replicated, err = p.safeLocked(l, info.LastOffset+1); err != nil {
@@ -279,7 +333,7 @@ func (p *Partition) settled(end int64) (bool, error) {
 // its disk, or why they never will in the leadership of epoch.
 func (p *Partition) replicated(last int64, epoch kafka.LeaderEpoch) (bool, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	l, err := p.leaderLocked()
 	if err != nil {
 		return true, err

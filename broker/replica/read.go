@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"barnabas/broker/watch"
 	"barnabas/internal/kafka"
 	"barnabas/internal/vfs"
 	"barnabas/log"
@@ -42,6 +43,9 @@ type ReadArgs struct {
 	// Follower is set for the fetch of a replica: it reads up to the log's end, and
 	// what it says of itself is noted.
 	Follower *FollowerArgs
+	// Watch is told of the next change from before the read on, if the partition is
+	// here; nil: nobody is.
+	Watch *watch.Node
 }
 
 // FollowerArgs is what a replica says of itself in its fetch.
@@ -75,6 +79,11 @@ type Data struct {
 	// Now asks for an answer without waiting for more: it is Elsewhere, or a
 	// follower does not know the high watermark yet.
 	Now bool
+	// Settled: ReadArgs.Watch watches the partition, and until it is told of a change
+	// the same read finds the same: nothing, and the same offsets. A follower who reads
+	// so is in sync and has all that there is; until then each request of its session
+	// counts as such a read.
+	Settled bool
 
 	sent, moved *atomic.Int64 // counters of the partition; moved may be nil
 	limited     bool          // FollowerArgs.Limited holds
@@ -138,6 +147,10 @@ func (m *Manager) read(a *ReadArgs) (Data, error) {
 		}
 		size = min(size, a.Follower.Room)
 	}
+	if a.Watch != nil && a.Follower == nil {
+		// Who is nearest depends on other brokers.
+		d.Settled = a.Offset >= limit && !(m.rackAware && a.Nearby != nil && a.Nearby.Rack != "")
+	}
 	r, err := l.Read(a.Offset, size, limit, a.MinOne)
 	if err != nil {
 		return Data{}, fmt.Errorf("replica: reading %s at %d: %w", a.TP, a.Offset, answer(err, d.LogStartOffset))
@@ -164,19 +177,22 @@ func (m *Manager) followed(p *Partition, a *ReadArgs, d *Data) (limit int64, err
 		}
 	}
 	if err != nil {
-		p.mu.Unlock()
+		p.unlock()
 		return 0, err
 	}
 	limit = l.EndOffset()
 	told := r.toldHighWatermark
-	moved, ask := p.followedLocked(a.Follower.ID, a.Follower.Epoch, a.Offset, a.Follower.LogStart, limit)
+	moved, ask := p.followedLocked(a.Follower.ID, a.Follower.Epoch, a.Offset, a.Follower.LogStart, limit, a.Watch)
 	d.HighWatermark = l.HighWatermark()
+	if a.Watch != nil && p.settlesLocked(a, r, limit) {
+		d.Settled, r.by = true, a.Watch
+	}
 	d.sent, d.limited = &p.copied, a.Follower.Limited && !slices.Contains(p.state.ISR, a.Follower.ID)
 	if slices.Contains(p.state.Adding, a.Follower.ID) {
 		d.moved = &p.moved
 	}
 	d.Now = told >= 0 && told < d.HighWatermark
-	p.mu.Unlock()
+	p.unlock()
 	if moved {
 		m.wake(p.tp)
 	}
@@ -184,6 +200,15 @@ func (m *Manager) followed(p *Partition, a *ReadArgs, d *Data) (limit int64, err
 		m.ask(ask)
 	}
 	return limit, nil
+}
+
+// settlesLocked reports whether fetches like the one that was just noted in r change
+// nothing until the partition does. A replica that is not in sync may be let in at
+// any time, and be throttled; where not all is committed the high watermark may move
+// as time passes.
+func (p *Partition) settlesLocked(a *ReadArgs, r *remote, end int64) bool {
+	return r.epoch == a.Follower.Epoch && r.end == a.Offset && a.Offset == end && p.log.HighWatermark() == end &&
+		slices.Contains(p.state.ISR, a.Follower.ID)
 }
 
 // leaderFor returns the log of a partition that this broker leads, after the
@@ -198,7 +223,7 @@ func (m *Manager) leaderFor(tp kafka.TopicPartition, id kafka.TopicID, epoch kaf
 
 func (p *Partition) leaderFor(id kafka.TopicID, epoch kafka.LeaderEpoch) (*log.Log, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	return p.leaderForLocked(id, epoch)
 }
 
@@ -308,7 +333,7 @@ func (m *Manager) offsetLog(q *OffsetQuery) (*log.Log, bool, error) {
 		return nil, false, m.absent(q.TP)
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	return l, l.HighWatermark() < p.epochStart, nil
 }
 

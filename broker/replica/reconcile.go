@@ -166,6 +166,7 @@ func (m *Manager) Follow(im *cluster.Image, changes []cluster.Change) {
 			for _, p := range m.all() {
 				if p.tp.Topic == c.Topic {
 					tps = append(tps, p.tp)
+					p.touch() // fetches ask the image, too
 				}
 			}
 		}
@@ -254,7 +255,7 @@ func (m *Manager) move(tp kafka.TopicPartition, im *cluster.Image) {
 func (m *Manager) Become(tp kafka.TopicPartition, s State, o log.Options) error {
 	p := m.Partition(tp)
 	if p == nil {
-		p = &Partition{tp: tp, m: m}
+		p = newPartition(tp, m)
 		m.mu.Lock()
 		m.partitions[tp] = p
 		m.mu.Unlock()
@@ -343,12 +344,12 @@ func (m *Manager) remove(p *Partition, why string, asked bool) {
 	epoch := p.state.LeaderEpoch
 	p.setLocked(nil, ErrUnknownPartition, p.state)
 	p.leading = false
-	p.mu.Unlock()
+	p.unlock()
 	m.mu.Lock()
 	delete(m.partitions, p.tp)
 	p.mu.Lock()
 	m.gone.add(p.trafficLocked()) // what is sent of it from now on is not counted
-	p.mu.Unlock()
+	p.unlock()
 	m.mu.Unlock()
 	m.onLeadership(p.tp, false, epoch)
 	m.onFollow(Following{TP: p.tp}, false)

@@ -331,7 +331,7 @@ func (m *Manager) finishMove(p *Partition, cur, future *log.Log, buf []byte) (bo
 		return false, nil
 	}
 	moved, err := p.finishMoveLocked(cur, future, buf)
-	p.mu.Unlock()
+	p.unlock()
 	if moved {
 		m.logger.Info("a log was moved to another directory", "partition", p.tp.String(), "from", cur.Dir(), "to", m.Log(p.tp).Dir())
 		m.wake(p.tp) // those who found the old log closed look again

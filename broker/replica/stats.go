@@ -132,7 +132,7 @@ func (p *Partition) status() Status {
 	if !p.lockSoon() {
 		return p.lastStatus()
 	}
-	defer p.mu.Unlock()
+	defer p.unlock()
 	s := Status{
 		TP: p.tp, Leading: p.state.Leader == p.m.self, Leader: p.state.Leader, LeaderEpoch: p.state.LeaderEpoch,
 		Replicas: p.state.factor(), Moving: p.state.moving(), ISR: len(p.state.ISR), MinISR: p.state.effectiveMinISR(),

@@ -51,12 +51,16 @@ func (p *Partition) lockUnlessReplaced() bool {
 // replace puts a partition without a log in the place of one that is stuck. It
 // reports whether the coordinators must be told.
 func (m *Manager) replace(p *Partition, s *seen, err error) (tell bool) {
-	twin := &Partition{tp: p.tp, m: m}
+	twin := newPartition(p.tp, m)
+	twin.readers, twin.copiers = p.readers, p.copiers // p's lock can't be had to tell them
 	twin.mu.Lock()
-	defer twin.mu.Unlock()
+	defer twin.unlock()
 	twin.setLocked(nil, err, s.state)
 	twin.announced = s.state.Leader == m.self
 	tell = twin.failedLocked()
+	// Who waits may look at other partitions that are stuck, too: they find out when
+	// their time is over.
+	twin.woken = nil
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.partitions[p.tp] != p {
