@@ -463,7 +463,7 @@ func (r *twin) take(tp kafka.TopicPartition, p *kmsg.FetchResponseTopicPartition
 // each had fetched all of them.
 func TestSessionsTellWhatAWalkTells(t *testing.T) {
 	for seed := range uint64(4) {
-		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { runModel(t, seed, 1500) })
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { runModel(t, seed, 600) })
 	}
 }
 

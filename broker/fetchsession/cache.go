@@ -20,7 +20,7 @@ const (
 	evictAfter = 120 * time.Second
 
 	// maxPartitions bounds the partitions of all sessions together, which take
-	// some 450 bytes each. Apache Kafka bounds only the sessions.
+	// some 400 bytes each. Apache Kafka bounds only the sessions.
 	maxPartitions = 1 << 19
 )
 

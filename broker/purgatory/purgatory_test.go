@@ -192,3 +192,44 @@ func TestWakesDoNotWait(t *testing.T) {
 		assertEmpty(t, p)
 	})
 }
+
+// A waiter without keys is asked when somebody says so, and ends like the others.
+func TestWaitersWithoutKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New[string]()
+		var have atomic.Bool
+		got := make(chan Outcome, 1)
+		wait := func() *Waiter[string] { return p.Wait(time.Minute, have.Load, func(o Outcome) { got <- o }) }
+		w := wait()
+		have.Store(true)
+		p.Wake("a")
+		if len(got) != 0 || p.Len() != 1 {
+			t.Error("asked by a wake of a key")
+		}
+		w.Check()
+		if o := <-got; o != Fulfilled {
+			t.Errorf("outcome %v, want Fulfilled", o)
+		}
+		have.Store(false)
+		start := time.Now()
+		wait().Check()
+		if o := <-got; o != TimedOut || time.Since(start) != time.Minute {
+			t.Errorf("outcome %v after %v", o, time.Since(start))
+		}
+		if w = wait(); !w.Cancel() || w.Cancel() {
+			t.Error("Cancel must succeed once")
+		}
+		wait()
+		p.Close()
+		wait()
+		for range 2 {
+			if o := <-got; o != TimedOut {
+				t.Errorf("outcome %v at the end, want TimedOut", o)
+			}
+		}
+		assertEmpty(t, p)
+		if len(p.loose) != 0 || p.keyed.Load() != 0 {
+			t.Errorf("%d loose, %d keyed at the end", len(p.loose), p.keyed.Load())
+		}
+	})
+}

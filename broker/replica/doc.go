@@ -15,5 +15,8 @@
 //
 // Locks, in order: Manager.mu, Partition.mu, then log.Log's own. No lock is
 // held while waiters are woken, and none over network or ZooKeeper. Waiters
-// park in a purgatory under the partition's name and re-read what they need.
+// park in a purgatory under the partition's name and re-read what they need. Fetches
+// of sessions watch the partitions that they found to have nothing (package watch):
+// whatever can change what a read finds says so by Partition.changedLocked, or touch,
+// and Partition.unlock wakes those who wait.
 package replica
