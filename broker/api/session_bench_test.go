@@ -81,9 +81,6 @@ type reader struct {
 
 func newReader(b *broker, follower bool, n int) *reader {
 	r := &reader{c: b.dial(), at: make([]int64, n), req: kmsg.NewPtrFetchRequest()}
-	if err := r.c.nc.SetDeadline(time.Now().Add(time.Hour)); err != nil {
-		b.t.Fatal(err)
-	}
 	r.req.SetVersion(17)
 	r.req.ReplicaState.ID, r.req.ReplicaState.Epoch = -1, -1
 	if follower {
@@ -96,6 +93,13 @@ func newReader(b *broker, follower bool, n int) *reader {
 	}
 	r.fetch(all)
 	return r
+}
+
+// inTime gives the next answer a minute.
+func (c *client) inTime() {
+	if err := c.nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // fetch names those partitions, and moves on by what is answered. It returns who
@@ -113,6 +117,7 @@ func (r *reader) fetch(named []int) (moved []int) {
 		}
 		r.req.Topics = append(r.req.Topics, t)
 	}
+	r.c.inTime()
 	resp := call[*kmsg.FetchResponse](r.c, r.req)
 	if resp.ErrorCode != 0 {
 		r.c.t.Fatalf("fetch: %d", resp.ErrorCode)

@@ -412,6 +412,7 @@ func (r *twin) fetch() {
 	r.prepare()
 	var got [2]*kmsg.FetchResponse
 	for i, c := range r.clients {
+		c.inTime()
 		r.req.SessionID, r.req.SessionEpoch = r.sessions[i], r.epoch
 		got[i] = call[*kmsg.FetchResponse](c, r.req)
 		r.sessions[i] = got[i].SessionID

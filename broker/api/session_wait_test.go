@@ -64,6 +64,7 @@ func TestSessionWaits(t *testing.T) {
 		r.req.SessionID, r.req.SessionEpoch, r.req.MaxWaitMillis, r.req.MinBytes, r.req.Topics = r.session, r.epoch, 3_600_000, minBytes, nil
 		r.epoch++
 		waiting := b.api.opt.Fetches.Len()
+		r.c.inTime()
 		r.c.send(r.req)
 		await(t, func() bool { return b.api.opt.Fetches.Len() == waiting+1 })
 	}
