@@ -246,6 +246,9 @@ func (m *model) step() {
 			return
 		}
 		m.both("registration lost", func(s *side) string { s.m.SetRegistration(0, 0); return "" })
+		// Whether the states are taken anew without a registration, or with the next one,
+		// is a matter of time, and decides whether the leadership is a new one.
+		m.both("idle", func(s *side) string { await(m.t, s.m.Idle); return "" })
 		if m.rng.IntN(2) > 0 {
 			m.readers[m.rng.IntN(len(m.readers))].fetch()
 		}
