@@ -11,9 +11,23 @@ import (
 )
 
 // Prepare creates the znodes that each broker creates at its start, and the
-// parent of our change log.
+// parent of our change log. Mostly they are there, and reads at one time find that: a
+// write is a round trip of its own, and the ensemble logs also one that fails.
 func Prepare(ctx context.Context, c *session.Client) error {
-	for _, p := range append(zkpaths.StartupPaths(), zkpaths.MetadataChanges) {
+	paths := append(zkpaths.StartupPaths(), zkpaths.MetadataChanges)
+	var absent []string
+	var failed error
+	c.GetAll(ctx, paths, func(i int, _ []byte, _ session.Stat, err error) {
+		if errors.Is(err, session.ErrNoNode) {
+			absent = append(absent, paths[i])
+		} else if err != nil {
+			failed = err
+		}
+	})
+	if failed != nil {
+		return fmt.Errorf("registration: start-up paths: %w", failed)
+	}
+	for _, p := range absent {
 		if _, err := c.CreateAll(ctx, p, nil, session.Persistent); err != nil && !errors.Is(err, session.ErrNodeExists) {
 			return fmt.Errorf("registration: start-up paths: %w", err)
 		}
