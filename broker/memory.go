@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"barnabas/log/batch"
 )
 
@@ -132,10 +130,7 @@ func memoryLimit(root string) int64 {
 			limit = n
 		}
 	}
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err == nil {
-		take(int64(info.Totalram) * int64(info.Unit))
-	}
+	take(machineMemory())
 	groups, err := os.ReadFile(path.Join(root, "proc/self/cgroup"))
 	if err != nil {
 		return limit

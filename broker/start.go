@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,11 +40,7 @@ import (
 type host struct{ machineID, bootID string }
 
 func thisHost() host {
-	h := host{machineID: registration.MachineID(vfs.OS)}
-	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
-		h.bootID = strings.TrimSpace(string(boot)) // else unknown: what needs it is not done
-	}
-	return h
+	return host{machineID: registration.MachineID(vfs.OS), bootID: bootID()}
 }
 
 // openLogs locks the log directories and begins to recover what is in them.

@@ -27,7 +27,7 @@ func checkFileLimit(logger *slog.Logger, enough uint64) {
 			limit = raised
 		}
 	}
-	if limit.Cur < enough {
+	if uint64(limit.Cur) < enough { // signed on some systems
 		logger.Warn("few files may be open; a broker needs some for each partition and one for each connection. Raise it by ulimit -n or LimitNOFILE in the systemd unit",
 			"allowed", limit.Cur, "advised", enough)
 	}

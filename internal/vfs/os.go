@@ -93,7 +93,8 @@ func (osFS) Usage(dir string) (Usage, error) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return Usage{}, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	return Usage{Total: int64(s.Blocks) * s.Bsize, Free: int64(s.Bavail) * s.Bsize}, nil
+	size := int64(s.Bsize) // the fields have other types on other systems
+	return Usage{Total: int64(s.Blocks) * size, Free: int64(s.Bavail) * size}, nil
 }
 
 // DropCache tells the operating system that nobody will read f again, so that the
@@ -101,8 +102,7 @@ func (osFS) Usage(dir string) (Usage, error) {
 // stays. Files that have no descriptor ignore it.
 func DropCache(f File) {
 	if o, ok := OSFile(f); ok {
-		// A hint: there is nothing to do if it is not taken.
-		_ = unix.Fadvise(int(o.Fd()), 0, 0, unix.FADV_DONTNEED)
+		dropCache(o)
 	}
 }
 
@@ -144,44 +144,3 @@ func (f *osFile) ModTime() (time.Time, error) {
 }
 
 func (f *osFile) Truncate(size int64) error { return f.f.Truncate(size) }
-
-func (f *osFile) Preallocate(off, length int64) error {
-	for {
-		err := f.control(func(fd int) error {
-			return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, off, length)
-		})
-		switch {
-		case err == nil, errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
-			return nil
-		case errors.Is(err, unix.EINTR):
-			continue
-		}
-		return &fs.PathError{Op: "fallocate", Path: f.f.Name(), Err: err}
-	}
-}
-
-func (f *osFile) Sync() error {
-	for {
-		err := f.control(unix.Fdatasync)
-		if errors.Is(err, unix.EINTR) {
-			continue // nothing was attempted: this is no retry of a failed sync
-		}
-		if err != nil {
-			return &fs.PathError{Op: "fdatasync", Path: f.f.Name(), Err: err}
-		}
-		return nil
-	}
-}
-
-// control runs fn on the descriptor while it can't be closed.
-func (f *osFile) control(fn func(fd int) error) error {
-	rc, err := f.f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var ferr error
-	if err := rc.Control(func(fd uintptr) { ferr = fn(int(fd)) }); err != nil {
-		return err
-	}
-	return ferr
-}

@@ -3,8 +3,6 @@ package frame
 import (
 	"net"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // Gone makes Peer.Gone for conn; nil if it has no descriptor. A client is gone if it
@@ -24,19 +22,4 @@ func Gone(conn net.Conn) func(lacks int64) bool {
 		err := raw.Control(func(fd uintptr) { gone = ended(int(fd), lacks) })
 		return gone || err != nil // closed on our side
 	}
-}
-
-func ended(fd int, lacks int64) bool {
-	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-	if n, err := unix.Poll(p, 0); err != nil || n == 0 {
-		return false
-	}
-	switch got := p[0].Revents; {
-	case got&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0:
-		return true
-	case got&unix.POLLRDHUP == 0 || lacks == 0:
-		return false
-	}
-	here, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
-	return err == nil && int64(here) < lacks
 }

@@ -183,11 +183,11 @@ func (w *Writer) sendPiece(fd int) (int, error) {
 		return write(fd, b[:min(len(b), writeChunk)])
 	}
 	f, ok := vfs.OSFile(p.Range.File)
-	if !ok {
+	if !ok || !hasSendfile {
 		return w.sendCopied(fd, p.Range)
 	}
 	off := p.Range.Offset + w.done
-	n, err := unix.Sendfile(fd, int(f.Fd()), &off, int(min(p.Range.Length-w.done, sendfileChunk)))
+	n, err := sendfile(fd, int(f.Fd()), &off, int(min(p.Range.Length-w.done, sendfileChunk)))
 	switch {
 	case err == unix.EINTR || err == unix.EAGAIN:
 	case err != nil:

@@ -18,4 +18,6 @@
 // A Conn is a net.Conn too: a goroutine that reads or writes it by the usual methods
 // waits as with package net, deadlines included. Nobody may read in both ways at
 // a time.
+//
+// All of that is Linux's. Elsewhere New fails, and connections are served by goroutines.
 package poll

@@ -1,3 +1,5 @@
+//go:build linux
+
 package poll
 
 import (
@@ -34,17 +36,6 @@ const (
 	// maxPosted are told between two waits.
 	maxPosted = 256
 )
-
-// Handler is told what happens to a connection, on a poller's goroutine. No method
-// may wait.
-type Handler interface {
-	// Readable: bytes, an end or an error can be read, while WatchRead is on.
-	Readable()
-	// Writable: bytes can be written, while WatchWrite is on.
-	Writable()
-	// Posted: somebody called Post.
-	Posted()
-}
 
 // Poller serves connections. New, then Adopt; Close ends it.
 type Poller struct {

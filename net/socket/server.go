@@ -62,6 +62,10 @@ func New(o Options) *Server {
 func (s *Server) Listen() error {
 	for range s.opt.Pollers {
 		p, err := poll.New()
+		if errors.Is(err, errors.ErrUnsupported) {
+			s.opt.Logger.Info("connections are served by goroutines", "error", err)
+			break
+		}
 		if err != nil {
 			s.opt.Logger.Warn("connections are served by goroutines", "error", err)
 			break
