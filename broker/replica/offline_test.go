@@ -33,6 +33,7 @@ func TestNewOnesAreNotMissing(t *testing.T) {
 	if u := m.Unavailable(image()); len(u) != 2 {
 		t.Errorf("unavailable: %+v", u)
 	}
+	m.Settle(image())
 	if err := logs.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,7 @@ func TestNewOnesAreNotMissing(t *testing.T) {
 	}
 	m.logs = logs
 	m.born.Store(100)
-	m.Unavailable(image())
+	m.Settle(image())
 	if err := logs.Close(); err != nil {
 		t.Fatal(err)
 	}

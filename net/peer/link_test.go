@@ -62,10 +62,11 @@ func TestProbe(t *testing.T) {
 // A process that has no time to accept connections is alive: the system does not
 // refuse them for it.
 func TestAFullAcceptQueueIsNoRefusal(t *testing.T) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0) // with SOCK_CLOEXEC it is Linux's
 	if err != nil {
 		t.Fatal(err)
 	}
+	unix.CloseOnExec(fd)
 	defer unix.Close(fd)
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
