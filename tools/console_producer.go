@@ -26,14 +26,7 @@ func (t *tool) consoleProducerCommand() *cobra.Command {
   barnabas console-producer --topic orders --property parse.key=true --property key.separator=: < orders.txt
   echo hello | barnabas console-producer --zookeeper zk1:2181,zk2:2181/kafka --topic greetings
   barnabas console-producer --topic t --property parse.headers=true    # header:value,header:value<TAB>text`,
-		Args: func(_ *cobra.Command, args []string) error {
-			// kafka-console-producer.sh takes the codec behind a blank.
-			if len(args) == 1 && codec != "" && codecs()[args[0]] != (kgo.CompressionCodec{}) {
-				codec = args[0]
-				return nil
-			}
-			return noArgs(nil, args)
-		},
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if topic == "" {
 				return usagef(`Missing required argument "[topic]"`)
@@ -79,7 +72,7 @@ func (t *tool) consoleProducerCommand() *cobra.Command {
 	p.StringVar(&readerConfig, "reader-config", "", "a .properties file with such properties")
 	p.BoolVar(&sync, "sync", false, "wait for each record before the next is sent")
 	p.StringVar(&acks, "request-required-acks", "-1", "acks: -1 or all, 1, 0")
-	p.StringVar(&codec, "compression-codec", "", "none, gzip, snappy, lz4 or zstd")
+	p.StringVar(&codec, "compression-codec", "", "none, gzip, snappy, lz4 or zstd; without a value gzip")
 	p.Lookup("compression-codec").NoOptDefVal = "gzip"
 	p.Int64("timeout", 1000, "how many milliseconds records wait for others to go along")
 	acceptInts(p, "batch-size", "max-block-ms", "max-memory-bytes", "max-partition-memory-bytes", "message-send-max-retries",

@@ -37,9 +37,10 @@ func (t *tool) groupsCommand() *cobra.Command {
 		Use:   "consumer-groups",
 		Short: "List, describe, delete and reset consumer groups",
 		Long: `List, describe and delete consumer groups, show their lag, and set their offsets.
-Flags and output are those of kafka-consumer-groups.sh; --lag-seconds is ours.`,
+Flags and output are those of kafka-consumer-groups.sh, but for a last column of --describe:
+for how long the group has been behind, as its coordinator knows.`,
 		Example: `  barnabas consumer-groups --list --state
-  barnabas consumer-groups --describe --group audit --lag-seconds
+  barnabas consumer-groups --describe --group audit
   barnabas consumer-groups --describe --group audit --members --verbose
   barnabas consumer-groups --describe --all-groups --state
   barnabas consumer-groups --reset-offsets --group audit --topic orders --to-earliest --dry-run
@@ -73,7 +74,7 @@ Flags and output are those of kafka-consumer-groups.sh; --lag-seconds is ours.`,
 	p.StringVar(&f.kinds, "type", "", "with --list: the types too, or only groups of these types")
 	p.Lookup("type").NoOptDefVal = anyValue
 	p.BoolVar(&f.verbose, "verbose", false, "with --members: their partitions too")
-	p.BoolVar(&f.lagTime, "lag-seconds", false, "with --describe: a column with the age of the first record that is not committed")
+	p.BoolVar(&f.lagTime, "lag-seconds", false, "with --describe: read the first record that is not committed for its age, be the coordinator Apache Kafka's")
 	p.Int64Var(&f.timeoutMs, "timeout", 5000, "for how many milliseconds a coordinator that is not ready is asked again")
 	f.plan.register(p)
 	p.BoolVar(&f.dryRun, "dry-run", false, "with --reset-offsets: only show what would be set (as without --execute)")
@@ -85,8 +86,8 @@ Flags and output are those of kafka-consumer-groups.sh; --lag-seconds is ours.`,
 // anyValue is what --state and --type have without a value.
 const anyValue = "any"
 
-// joinOptionalValues gives flags that may have a value, such as --state and --type,
-// what stands behind them after a blank, as Kafka's tools take it.
+// joinOptionalValues gives flags that may have a value, such as --state, --type and
+// --compression-codec, what stands behind them after a blank, as Kafka's tools take it.
 func joinOptionalValues(root *cobra.Command, args []string) []string {
 	cmd, _, err := root.Find(args)
 	if err != nil {
@@ -96,7 +97,7 @@ func joinOptionalValues(root *cobra.Command, args []string) []string {
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		if name, ok := strings.CutPrefix(arg, "--"); ok && i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") {
-			if f := cmd.Flags().Lookup(name); f != nil && f.NoOptDefVal == anyValue {
+			if f := cmd.Flags().Lookup(name); f != nil && f.NoOptDefVal != "" && f.Value.Type() != "bool" {
 				i++
 				arg += "=" + args[i]
 			}

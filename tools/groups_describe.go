@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"barnabas/protocol/groupstory"
 )
 
 func (t *tool) describeGroups(ctx context.Context, cl *kgo.Client, f *groupsFlags) error {
@@ -34,7 +36,7 @@ func (t *tool) describeGroups(ctx context.Context, cl *kgo.Client, f *groupsFlag
 			missing = true
 			continue
 		}
-		if err := t.describeGroup(ctx, admin, g, f); err != nil {
+		if err := t.describeGroup(ctx, cl, g, f); err != nil {
 			return fmt.Errorf("group %s: %w", g.Group, err)
 		}
 	}
@@ -44,7 +46,7 @@ func (t *tool) describeGroups(ctx context.Context, cl *kgo.Client, f *groupsFlag
 	return nil
 }
 
-func (t *tool) describeGroup(ctx context.Context, admin *kadm.Client, g kadm.DescribedGroup, f *groupsFlags) error {
+func (t *tool) describeGroup(ctx context.Context, cl *kgo.Client, g kadm.DescribedGroup, f *groupsFlags) error {
 	switch g.State {
 	case "Empty":
 		fmt.Fprintf(t.err, "\nConsumer group '%s' has no active members.\n", g.Group)
@@ -57,18 +59,21 @@ func (t *tool) describeGroup(ctx context.Context, admin *kadm.Client, g kadm.Des
 	case f.members:
 		formatMembers(t.out, g, f.verbose)
 	default:
-		rows, err := offsetRows(ctx, admin, g)
+		rows, err := offsetRows(ctx, kadm.NewClient(cl), g)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		ages := f.lagTime
+		if f.lagTime {
+			err = t.addAges(ctx, f, rows)
+		} else if story, serr := groupStory(ctx, cl, g); serr == nil { // else there is no such column
+			takeAges(rows, story.Lag)
+			ages = true
+		}
 		if err != nil {
 			return err
 		}
-		if f.lagTime {
-			if err := t.addAges(ctx, f, rows); err != nil {
-				return err
-			}
-		}
-		if len(rows) > 0 {
-			formatOffsets(t.out, g.Group, rows, f.lagTime)
-		}
+		formatOffsets(t.out, g.Group, rows, ages)
 	}
 	return nil
 }
@@ -152,6 +157,31 @@ func assignedTo(m kadm.DescribedGroupMember) []offsetRow {
 		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
 	})
 	return out
+}
+
+// takeAges notes how old the first record behind each committed offset is, as the
+// group's coordinator knows.
+func takeAges(rows []offsetRow, lags []groupstory.Lag) {
+	type partition struct {
+		topic string
+		n     int32
+	}
+	known := map[partition]int64{}
+	for _, l := range lags {
+		known[partition{l.Topic, l.Partition}] = l.Millis
+	}
+	for i := range rows {
+		r := &rows[i]
+		r.age = noAge
+		millis, ok := known[partition{r.topic, r.partition}]
+		switch {
+		case r.committed < 0 || r.end < 0:
+		case r.committed >= r.end:
+			r.age = 0
+		case ok && millis >= 0:
+			r.age = time.Duration(millis) * time.Millisecond
+		}
+	}
 }
 
 // ageWait bounds the search for the records whose age is asked for.

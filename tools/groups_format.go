@@ -39,33 +39,36 @@ func widest(low int, texts ...string) int {
 }
 
 // formatOffsets prints as ConsumerGroupCommand.printOffsets: a blank line, a
-// header, a line per partition. ages adds a column of ours.
+// header, a line per partition. ages adds a column of ours, the last one, so that
+// scripts find the others where they are.
 func formatOffsets(w io.Writer, group string, rows []offsetRow, ages bool) {
-	g, t, c, h := widest(15, group), 15, 15, 15
+	g, t, c, h, id := widest(15, group), 15, 15, 15, 15
 	for _, r := range rows {
-		t, c, h = widest(t, r.topic), widest(c, r.consumerID), widest(h, r.host)
+		t, c, h, id = widest(t, r.topic), widest(c, r.consumerID), widest(h, r.host), widest(id, r.client)
 	}
 	before := fmt.Sprintf("\n%%-%ds %%-%ds %%-10s %%-15s %%-15s %%-15s ", g, t)
-	after := fmt.Sprintf("%%-%ds %%-%ds %%s", c, h)
-	fmt.Fprintf(w, before, "GROUP", "TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG")
-	if ages {
-		fmt.Fprintf(w, "%-12s ", "LAG-SECONDS")
+	after := fmt.Sprintf("%%-%ds %%-%ds ", c, h)
+	last := func(client, age string) {
+		if ages {
+			fmt.Fprintf(w, "%-*s %s", id, client, age)
+		} else {
+			fmt.Fprint(w, client)
+		}
 	}
-	fmt.Fprintf(w, after, "CONSUMER-ID", "HOST", "CLIENT-ID")
+	fmt.Fprintf(w, before+after, "GROUP", "TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "CONSUMER-ID", "HOST")
+	last("CLIENT-ID", "LAG-SECONDS")
 	for _, r := range rows {
 		lag := dash
 		if r.committed >= 0 && r.end >= 0 {
 			lag = strconv.FormatInt(r.end-r.committed, 10)
 		}
-		fmt.Fprintf(w, before, group, textOrDash(r.topic), orDash(int64(r.partition)), orDash(r.committed), orDash(r.end), lag)
-		if ages {
-			age := dash
-			if r.age != noAge {
-				age = strconv.FormatFloat(r.age.Seconds(), 'f', 1, 64)
-			}
-			fmt.Fprintf(w, "%-12s ", age)
+		age := dash
+		if r.age != noAge {
+			age = strconv.FormatFloat(r.age.Seconds(), 'f', 1, 64)
 		}
-		fmt.Fprintf(w, after, textOrDash(r.consumerID), textOrDash(r.host), textOrDash(r.client))
+		fmt.Fprintf(w, before+after, group, textOrDash(r.topic), orDash(int64(r.partition)), orDash(r.committed), orDash(r.end), lag,
+			textOrDash(r.consumerID), textOrDash(r.host))
+		last(textOrDash(r.client), age)
 	}
 	fmt.Fprintln(w)
 }

@@ -11,18 +11,30 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"barnabas/protocol/groupstory"
 )
 
 func TestGroupsLagSeconds(t *testing.T) {
 	var b bytes.Buffer
-	formatOffsets(&b, "audit", []offsetRow{
-		{topic: "orders", partition: 0, committed: 10, end: 12, age: 90500 * time.Millisecond},
-		{topic: "orders", partition: 1, committed: 5, end: 7, age: noAge},
-	}, true)
+	rows := []offsetRow{
+		{topic: "orders", partition: 0, committed: 10, end: 12},
+		{topic: "orders", partition: 1, committed: 5, end: 7},
+		{topic: "orders", partition: 2, committed: 7, end: 7},
+		{topic: "orders", partition: 3, committed: -1, end: 7},
+	}
+	takeAges(rows, []groupstory.Lag{
+		{Topic: "orders", Partition: 0, Records: 2, Millis: 90500},
+		{Topic: "orders", Partition: 1, Records: 2, Millis: -1},
+		{Topic: "orders", Partition: 2, Records: 1, Millis: 5}, // it has committed since
+	})
+	formatOffsets(&b, "audit", rows, true)
 	want := `
-GROUP           TOPIC           PARTITION  CURRENT-OFFSET  LOG-END-OFFSET  LAG             LAG-SECONDS  CONSUMER-ID     HOST            CLIENT-ID
-audit           orders          0          10              12              2               90.5         -               -               -
-audit           orders          1          5               7               2               -            -               -               -
+GROUP           TOPIC           PARTITION  CURRENT-OFFSET  LOG-END-OFFSET  LAG             CONSUMER-ID     HOST            CLIENT-ID       LAG-SECONDS
+audit           orders          0          10              12              2               -               -               -               90.5
+audit           orders          1          5               7               2               -               -               -               -
+audit           orders          2          7               7               0               -               -               -               0.0
+audit           orders          3          -               7               -               -               -               -               -
 `
 	if d := cmp.Diff(want, b.String()); d != "" {
 		t.Errorf("-want +got\n%s", d)
