@@ -217,3 +217,36 @@ func TestBornAgainIsLookedAt(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatTimeChangesIsLookedAt: a replica that is not in sync may be let in at any
+// time, and the high watermark may move when another is given up.
+func TestWhatTimeChangesIsLookedAt(t *testing.T) {
+	watched(t, func(t *testing.T, m *Manager, _ *proposals) {
+		become(t, m, leading(1, self, 3))
+		two, three := newCopier(t, m, 2, 0), newCopier(t, m, 3, 0)
+		three.fetch(false, false)
+		for range 2 {
+			if !two.fetch(false, false) {
+				t.Error("out of sync, and not looked at")
+			}
+			if three.fetch(false, false) {
+				t.Error("in sync and looked at without a change")
+			}
+		}
+		become(t, m, leading(2, self, 2, 3))
+		produce(t, m, 5)
+		two.offset = 5
+		two.fetch(true, false)
+		for range 2 {
+			if !two.fetch(false, false) {
+				t.Error("not all is committed, and it is not looked at")
+			}
+		}
+		three.offset = 5
+		three.fetch(true, false)
+		two.fetch(false, false)
+		if two.fetch(false, false) {
+			t.Error("looked at though all is committed")
+		}
+	})
+}
