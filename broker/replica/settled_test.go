@@ -222,7 +222,9 @@ func TestBornAgainIsLookedAt(t *testing.T) {
 // time, and the high watermark may move when another is given up.
 func TestWhatTimeChangesIsLookedAt(t *testing.T) {
 	watched(t, func(t *testing.T, m *Manager, _ *proposals) {
-		become(t, m, leading(1, self, 3))
+		s := leading(1, self, 3)
+		s.Replicas = []kafka.BrokerID{self, 2, 3}
+		become(t, m, s)
 		two, three := newCopier(t, m, 2, 0), newCopier(t, m, 3, 0)
 		three.fetch(false, false)
 		for range 2 {
