@@ -198,7 +198,7 @@ func TestWaitersWithoutKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New[string]()
 		var have atomic.Bool
-		got := make(chan Outcome, 1)
+		got := make(chan Outcome, 2) // Close and a late Wait each end one before either is read
 		wait := func() *Waiter[string] { return p.Wait(time.Minute, have.Load, func(o Outcome) { got <- o }) }
 		w := wait()
 		have.Store(true)
