@@ -3,6 +3,7 @@ package group
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -81,7 +82,7 @@ func (c *Coordinator) publish(ctx context.Context, p *partition, t *tenure, l *l
 		c.dropTopics(p.appendAll(nil), doomed)
 	}
 	if l.bad > 0 {
-		c.log.Warn("skipped unreadable records of consumer groups", "partition", p.index, "records", l.bad, "error", l.badErr)
+		c.log.Error("skipped unreadable records of consumer groups", "partition", p.index, "records", l.bad, "error", l.badErr)
 	}
 	c.loaded.add(count, offsets)
 	c.log.Debug("loaded consumer groups of a partition", "partition", p.index, "epoch", t.epoch.Load(), "groups", count,
@@ -135,7 +136,8 @@ type loader struct {
 	// open are the groups that an open transaction has committed for; a marker
 	// looks at those alone.
 	open map[kafka.ProducerID]map[*offsets]struct{}
-	// bad counts records that don't decode; badErr is the first reason.
+	// bad counts records that don't decode, and batches that can't be read; badErr
+	// is the first reason.
 	bad    int
 	badErr error
 }
@@ -145,17 +147,22 @@ func newLoader(codecs *batch.Codecs) *loader {
 		open: map[kafka.ProducerID]map[*offsets]struct{}{}}
 }
 
-// batch replays one batch. A record that does not decode is skipped, so that one
-// bad writer does not cost everybody's offsets; a batch that can't be read ends
-// the load.
+// batch replays one batch. A record that does not decode is skipped, and so is a
+// batch that is damaged or can't be read: one of them must cost its own offsets, and
+// not the groups of the whole partition, which would be loaded again without an end.
 func (l *loader) batch(b []byte) error {
 	h, err := batch.ParseHeader(b)
 	if err != nil {
 		return err
 	}
+	if !batch.CheckCRC(b) {
+		l.skip(fmt.Errorf("group: wrong checksum of the batch at offset %d", h.BaseOffset))
+		return nil
+	}
 	for r, err := range batch.Records(b, l.codecs) {
 		if err != nil {
-			return err
+			l.skip(fmt.Errorf("group: the batch at offset %d: %w", h.BaseOffset, err))
+			return nil
 		}
 		switch {
 		case h.Control():
@@ -164,13 +171,18 @@ func (l *loader) batch(b []byte) error {
 			err = l.record(&h, &r)
 		}
 		if err != nil {
-			l.bad++
-			if l.badErr == nil {
-				l.badErr = err
-			}
+			l.skip(err)
 		}
 	}
 	return nil
+}
+
+// skip counts what could not be read.
+func (l *loader) skip(err error) {
+	l.bad++
+	if l.badErr == nil {
+		l.badErr = err
+	}
 }
 
 func (l *loader) marker(h *batch.Header, r *batch.Record) error {
@@ -241,10 +253,7 @@ func (l *loader) machines(limits Limits, now time.Time) map[string]*Machine {
 	for id, b := range l.values {
 		v, err := grouplog.DecodeGroupValue(b)
 		if err != nil {
-			l.bad++
-			if l.badErr == nil {
-				l.badErr = err
-			}
+			l.skip(err)
 			continue
 		}
 		out[id] = Restore(id, limits, &v, now)
