@@ -4,18 +4,21 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-zookeeper/zk"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"barnabas/internal/zktest"
 	"barnabas/log/batch"
+	"barnabas/zkpaths/session"
 )
 
 // sequenced is an idempotent producer that sends to one partition what it is told to.
@@ -167,6 +170,7 @@ func TestInterchangeProducers(t *testing.T) {
 				// Apache Kafka shall load a snapshot of ours, not read all.
 				eventually(t, patience, "a recovery point", func() error { return recoveredFrom(b, s.bases[14]) })
 				b.proc.Kill()
+				unregistered(t, b) // Apache Kafka does not wait for the session, and ends
 			}
 			dumpSnapshots(t, b, s.id, open)
 
@@ -278,4 +282,25 @@ func dumpSnapshots(t *testing.T, b *broker, id, open int64) {
 	if got := strings.Count(all, "Dumping "); got != len(files) || strings.Contains(strings.ToLower(all), "corrupt") || strings.Contains(all, "xception") {
 		t.Errorf("%d of %d snapshots dumped: %.3000s", got, len(files), all)
 	}
+}
+
+// unregistered waits until the session of a broker that was killed has ended.
+func unregistered(t *testing.T, b *broker) {
+	t.Helper()
+	servers, chroot, err := session.ParseConnect(b.zk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := zk.Connect(servers, 10*time.Second, zk.WithLogInfo(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	eventually(t, patience, "the end of the session", func() error {
+		there, _, err := c.Exists(chroot + "/brokers/ids/1")
+		if there {
+			return errors.New("it is registered")
+		}
+		return err
+	})
 }
