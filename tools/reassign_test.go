@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"barnabas/brokertest"
 	"barnabas/internal/kafka"
@@ -136,48 +135,13 @@ func TestReassign(t *testing.T) {
 		}
 		return name
 	}
-	replicas := func(broker int) string { // in no order: a cancellation does not bring it back, as in Kafka
-		t.Helper()
-		one, err := kgo.NewClient(kgo.SeedBrokers(c.Broker(broker).Addr()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer one.Close()
-		req := kmsg.NewPtrMetadataRequest()
-		topic := kmsg.NewMetadataRequestTopic()
-		topic.Topic = kmsg.StringPtr("t")
-		req.Topics = append(req.Topics, topic)
-		resp, err := req.RequestWith(t.Context(), one.SeedBrokers()[0]) // what this one knows
-		if err != nil {
-			t.Fatal(err)
-		}
-		partitions := resp.Topics[0].Partitions
-		slices.SortFunc(partitions, func(a, b kmsg.MetadataResponseTopicPartition) int { return int(a.Partition - b.Partition) })
-		var b strings.Builder
-		for _, p := range partitions {
-			fmt.Fprint(&b, slices.Sorted(slices.Values(p.Replicas)))
-		}
-		return b.String()
-	}
+	// In no order: a cancellation does not bring it back, as in Kafka.
+	replicas := func(ids []int32) string { return fmt.Sprint(slices.Sorted(slices.Values(ids))) }
 	// await waits until all brokers know it; the tool asks any of them.
-	await := func(what, want string) {
+	await := func(what string, want []string) {
 		t.Helper()
-		limit, tick := time.After(time.Minute), time.NewTicker(10*time.Millisecond)
-		defer tick.Stop()
-		for broker := 0; broker < 4; {
-			got := want
-			if c.Broker(broker).Running() {
-				got = replicas(broker)
-			}
-			if got == want {
-				broker++
-				continue
-			}
-			select {
-			case <-tick.C:
-			case <-limit:
-				t.Fatalf("%s: broker %d has %s, want %s", what, broker, got, want)
-			}
+		if got := c.Await(what, "t", func(p brokertest.Partition) bool { return int(p.ID) < len(want) && replicas(p.Replicas) == want[p.ID] }); len(got) != len(want) {
+			t.Fatalf("%s: %d partitions, want %d", what, len(got), len(want))
 		}
 	}
 	cl := c.Client(kgo.RecordPartitioner(kgo.RoundRobinPartitioner())) // so that no partition moves at once
@@ -200,14 +164,16 @@ func TestReassign(t *testing.T) {
 	if len(lines) != 6 || lines[0] != "Current partition replica assignment" || lines[3] != "Proposed partition reassignment configuration" {
 		t.Fatalf("generate: %q", out)
 	}
-	before := replicas(0)
+	var before, want []string
+	for _, p := range c.Await("before", "t", func(brokertest.Partition) bool { return true }) {
+		before = append(before, replicas(p.Replicas))
+	}
 	proposed, err := parseWanted([]byte(lines[4]))
 	if err != nil || len(proposed) != 3 {
 		t.Fatalf("proposed %v, %v", proposed, err)
 	}
-	var want strings.Builder
 	for _, p := range proposed {
-		fmt.Fprint(&want, slices.Sorted(slices.Values(p.Replicas)))
+		want = append(want, replicas(p.Replicas))
 	}
 	rollback, move := write("back.json", lines[1]), write("move.json", lines[4])
 
@@ -245,7 +211,7 @@ func TestReassign(t *testing.T) {
 	await("cancelled", before)
 
 	tool(0, "--execute", "--reassignment-json-file", move, "--wait")
-	await("moved", want.String())
+	await("moved", want)
 	out, _ = tool(0, "--verify", "--reassignment-json-file", move)
 	if want := "Status of partition reassignment:\nReassignment of partition t-0 is completed.\nReassignment of partition t-1 is completed.\nReassignment of partition t-2 is completed.\n\n" +
 		"Clearing broker-level throttles on brokers 0,1,2,3\nClearing topic-level throttles on topic t\n"; out != want {
@@ -271,7 +237,7 @@ func TestReassign(t *testing.T) {
 		t.Errorf("list does not name the dead: %s", errs)
 	}
 	tool(0, "--cancel", "--reassignment-json-file", rollback)
-	await("after the cancellation", want.String())
+	await("after the cancellation", want)
 }
 
 // throttle bounds how fast brokers copy what is throttled, in bytes per second, and
