@@ -3,6 +3,7 @@ package brokertest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,33 +38,35 @@ func (c *Cluster) Await(what, topic string, ok func(Partition) bool) []Partition
 	return told
 }
 
-func (c *Cluster) awaitAt(ctx context.Context, addr, topic string, ok func(Partition) bool) ([]Partition, error) {
+func (c *Cluster) awaitAt(ctx context.Context, addr, topic string, ok func(Partition) bool) (told []Partition, err error) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr(topic)}}
+	_, err = c.awaitMetadata(ctx, addr, req, func(resp *kmsg.MetadataResponse) bool {
+		told = partitions(resp, topic)
+		return len(told) > 0 && !slices.ContainsFunc(told, func(p Partition) bool { return !ok(p) })
+	})
+	return told, err
+}
+
+// awaitMetadata asks the broker at addr, not one that it names, until ok is content
+// with what it knows, and returns its last answer, nil if there was none.
+func (c *Cluster) awaitMetadata(ctx context.Context, addr string, req *kmsg.MetadataRequest, ok func(*kmsg.MetadataResponse) bool) (*kmsg.MetadataResponse, error) {
 	cl, err := c.client([]string{addr})
 	if err != nil {
 		return nil, err
 	}
 	defer cl.Close()
-	req := kmsg.NewPtrMetadataRequest()
-	req.Topics = []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr(topic)}}
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		resp, err := req.RequestWith(ctx, cl.SeedBrokers()[0]) // what this one knows is asked for
-		if err != nil {
-			return nil, err
-		}
-		told := partitions(resp, topic)
-		good := len(told) > 0
-		for _, p := range told {
-			good = good && ok(p)
-		}
-		if good {
-			return told, nil
+		resp, err := req.RequestWith(ctx, cl.SeedBrokers()[0])
+		if err != nil || ok(resp) {
+			return resp, err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return told, ctx.Err()
+			return resp, ctx.Err()
 		}
 	}
 }

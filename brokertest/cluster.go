@@ -209,28 +209,13 @@ func (c *Cluster) settle(ctx context.Context) error {
 }
 
 func (c *Cluster) knowsAll(ctx context.Context, addr string) error {
-	cl, err := c.client([]string{addr})
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{} // none
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		// The seed, not a broker that it names: what this one knows is asked for.
-		resp, err := req.RequestWith(ctx, cl.SeedBrokers()[0])
-		if err != nil {
-			return err
-		}
-		if len(resp.Brokers) == len(c.running()) && resp.ControllerID >= 0 {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("it knows %d brokers, controller %d: %w", len(resp.Brokers), resp.ControllerID, ctx.Err())
-		}
+	resp, err := c.awaitMetadata(ctx, addr, req, func(resp *kmsg.MetadataResponse) bool {
+		return len(resp.Brokers) == len(c.running()) && resp.ControllerID >= 0
+	})
+	if err != nil && resp != nil {
+		err = fmt.Errorf("it knows %d brokers, controller %d: %w", len(resp.Brokers), resp.ControllerID, err)
 	}
+	return err
 }
