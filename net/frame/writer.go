@@ -57,6 +57,8 @@ type Writer struct {
 	timeout time.Duration
 
 	deadline time.Time
+	sent     int64 // bytes given to the system, where raw is not nil
+	taken    int64 // of those, what the peer's system had when it was last looked at
 
 	// Of the write under way.
 	left   []Piece // not sent yet
@@ -70,7 +72,7 @@ type Writer struct {
 }
 
 // NewWriter writes to conn and fails with os.ErrDeadlineExceeded when the peer
-// takes nothing for timeout (up to twice as long; 0: never).
+// takes nothing for timeout (up to four times as long; 0: never).
 func NewWriter(conn net.Conn, pool *buf.Pool, timeout time.Duration) *Writer {
 	w := &Writer{conn: conn, pool: pool, timeout: timeout}
 	if sc, ok := conn.(syscall.Conn); ok {
@@ -101,12 +103,36 @@ func (w *Writer) Finish() error {
 			w.left = w.left[1:]
 			continue
 		}
-		if err := w.raw.Write(w.step); err != nil && w.err == nil {
+		err := w.raw.Write(w.step)
+		switch {
+		case err == nil || w.err != nil:
+		case errors.Is(err, os.ErrDeadlineExceeded) && w.Taken():
+			w.deadline = time.Time{}
+		default:
 			w.err = err
 		}
 	}
 	w.end()
 	return w.err
+}
+
+// Taken reports whether the peer's system has taken bytes since this was last asked,
+// as far as the system here tells. It may have while there was nothing to send to: a
+// socket whose buffer is full counts as writable when a third of it is free again,
+// which a slow peer needs many timeouts for.
+func (w *Writer) Taken() bool {
+	if w.raw == nil {
+		return false
+	}
+	queued, known := 0, false
+	err := w.raw.Control(func(fd uintptr) { queued, known = unsent(int(fd)) })
+	if err != nil || !known {
+		return false
+	}
+	taken := w.sent - int64(queued)
+	moved := taken > w.taken
+	w.taken = taken
+	return moved
 }
 
 // Try begins to send the pieces and does not wait. If done is false, Retry or Finish
@@ -256,6 +282,7 @@ func (w *Writer) join(first []byte) []byte {
 
 // advance notes that n bytes of the first piece are sent.
 func (w *Writer) advance(n int64) {
+	w.sent += n
 	w.done += n
 	p := &w.left[0]
 	size := int64(len(p.Bytes))
@@ -283,6 +310,7 @@ func (w *Writer) arm() error {
 		return nil
 	}
 	w.deadline = now.Add(2 * w.timeout)
+	w.Taken()
 	return w.conn.SetWriteDeadline(w.deadline)
 }
 

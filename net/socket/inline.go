@@ -288,6 +288,9 @@ func (c *Conn) checkIdle(now time.Time) {
 	c.mu.Lock()
 	idle := c.inline && !c.reading && c.count+c.sending == 0
 	stuck := c.unsent && !c.stuck.IsZero() && c.srv.opt.WriteTimeout > 0 && now.Sub(c.stuck) > c.srv.opt.WriteTimeout
+	if stuck && c.writer.Taken() {
+		c.stuck, stuck = now, false
+	}
 	c.mu.Unlock()
 	switch {
 	case stuck:

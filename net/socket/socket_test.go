@@ -366,6 +366,57 @@ func TestSlowReader(t *testing.T) {
 	receive(t, other, 1) // undisturbed
 }
 
+// TestSlowButAlive: a client is not cut off as long as it takes anything, however long
+// its socket stays full.
+func TestSlowButAlive(t *testing.T) {
+	const reply = 24 << 20
+	big := strings.Repeat("x", reply)
+	for timeout := 40 * time.Millisecond; ; timeout *= 4 { // a busy machine may stop the client for longer
+		parked := make(chan *Pending, 1)
+		s := start(t, Options{WriteTimeout: timeout}, func(_ context.Context, r *Request) Reply {
+			req := *r
+			p := r.Park(func() Reply { return text(&req, big) }, func() {})
+			parked <- p
+			return Parked(p)
+		})
+		c := dial(t, s)
+		send(t, c, request(fetchKey, 4, 1, ""))
+		(<-parked).Complete()
+		err := readSlowly(c, reply, timeout)
+		if err == nil {
+			return
+		}
+		if timeout > 3*time.Second {
+			t.Fatal(err)
+		}
+		t.Logf("with a timeout of %v: %v", timeout, err)
+	}
+}
+
+// readSlowly reads little for six timeouts, much less than what makes a full socket
+// writable again, and then all of size.
+func readSlowly(c net.Conn, size int, timeout time.Duration) error {
+	tick := time.NewTicker(timeout / 4)
+	defer tick.Stop()
+	in := make([]byte, 1<<20)
+	for range 24 {
+		<-tick.C
+		n, err := io.ReadAtLeast(c, in[:32<<10], 1)
+		if err != nil {
+			return err
+		}
+		size -= n
+	}
+	for size > 0 {
+		n, err := c.Read(in)
+		if err != nil {
+			return err
+		}
+		size -= n
+	}
+	return nil
+}
+
 func TestIdleConnectionIsClosed(t *testing.T) {
 	p := newParker(t)
 	s := start(t, Options{MaxIdle: 20 * time.Millisecond}, p.serve)
