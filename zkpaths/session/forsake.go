@@ -14,7 +14,9 @@ import (
 // older copy of their data there is no elsewhere, and a session that never ends
 // is never accepted again. So a session that servers refuse for longer than it
 // lasts looks whether they take new ones; if one does, and goes on refusing this
-// one, it is given up.
+// one, it is given up. At once if the new one's end has a zxid that this one has
+// seen: two transactions of one zxid are in two histories, and the attempt itself has
+// brought the server nearer to where it would accept this session.
 
 // refusals counts what servers refused in a row; guarded by Client.mu.
 type refusals struct {
@@ -33,8 +35,8 @@ const (
 	suspicious, convincing = 3, 2
 )
 
-// refused takes that a handshake failed.
-func (s *sess) refused(network, addr string, err error) {
+// refused takes that a handshake failed that named the last zxid seen.
+func (s *sess) refused(network, addr string, seen int64, err error) {
 	if !errors.Is(err, io.EOF) {
 		return
 	}
@@ -49,9 +51,7 @@ func (s *sess) refused(network, addr string, err error) {
 	}
 	if r.serves == addr {
 		if r.after++; r.after >= convincing {
-			s.c.log.Error("ZooKeeper takes new sessions and refuses this one: its data are older than what was seen of it, as after a backup was restored. Giving the session up; what was written since the backup is lost there, and everything is loaded anew",
-				"session", sessionText(s.id), "server", addr, "for", time.Since(r.since).Round(time.Second))
-			s.c.wg.Go(s.expire) // it takes the lock
+			s.forsake(addr)
 		}
 		return
 	}
@@ -59,29 +59,41 @@ func (s *sess) refused(network, addr string, err error) {
 		r.probing = true
 		timeout := s.timeout
 		s.c.wg.Go(func() {
-			err := s.probe(network, addr, timeout)
+			zxid, err := s.probe(network, addr, timeout)
 			s.c.mu.Lock()
 			defer s.c.mu.Unlock()
 			r.probing = false
-			if err == nil && r.n > 0 {
+			switch {
+			case err != nil || s.dead || s.c.closed:
+			case zxid <= seen:
+				s.forsake(addr)
+			case r.n > 0:
 				r.serves, r.after = addr, 0
 			}
 		})
 	}
 }
 
-// probe makes a new session that has seen nothing, and ends it.
-func (s *sess) probe(network, addr string, timeout time.Duration) error {
+// forsake gives the session up. The caller has Client.mu.
+func (s *sess) forsake(addr string) {
+	s.c.log.Error("ZooKeeper takes new sessions and refuses this one: its data are older than what was seen of it, as after a backup was restored. Giving the session up; what was written since the backup is lost there, and everything is loaded anew",
+		"session", sessionText(s.id), "server", addr)
+	s.c.wg.Go(s.expire) // it takes the lock
+}
+
+// probe makes a new session that has seen nothing, and ends it. It gives the zxid of
+// its end.
+func (s *sess) probe(network, addr string, timeout time.Duration) (zxid int64, err error) {
 	wait := max(min(2*time.Second, timeout/6), 50*time.Millisecond)
 	ctx, cancel := context.WithTimeout(s.ctx, wait)
 	defer cancel()
 	conn, err := s.c.opts.Dialer(ctx, network, addr)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(wait)); err != nil {
-		return err
+		return 0, err
 	}
 	const passwordBytes = 16
 	body := make([]byte, 4+8, 64) // protocol version and the last zxid seen: 0
@@ -90,23 +102,26 @@ func (s *sess) probe(network, addr string, timeout time.Duration) error {
 	body = binary.BigEndian.AppendUint32(body, passwordBytes)
 	body = append(body, make([]byte, passwordBytes+1)...) // and not read-only
 	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)); err != nil {
-		return err
+		return 0, err
 	}
 	var id int64
 	g := &guard{Conn: conn, handshake: wait, maxReply: maxHandshakeReply, established: func(granted int64, _ time.Duration) { id = granted }}
 	if err := g.shake(); err != nil {
-		return err
+		return 0, err
 	}
 	if id == 0 {
-		return errors.New("session: no session was granted")
+		return 0, errors.New("session: no session was granted")
 	}
 	const closeSession = -11
 	end := binary.BigEndian.AppendUint32(nil, 8)
 	end = binary.BigEndian.AppendUint32(end, 1)
 	end = binary.BigEndian.AppendUint32(end, uint32(int64(closeSession)&0xffffffff))
 	if _, err := conn.Write(end); err != nil {
-		return fmt.Errorf("session: ending a probe: %w", err)
+		return 0, fmt.Errorf("session: ending a probe: %w", err)
 	}
-	_, err = io.ReadFull(conn, make([]byte, 4)) // until the server has done it
-	return err
+	reply := make([]byte, 4+minReply)
+	if _, err := io.ReadFull(conn, reply); err != nil { // until the server has done it
+		return 0, fmt.Errorf("session: ending a probe: %w", err)
+	}
+	return int64(binary.BigEndian.Uint64(reply[4+4:])), nil
 }

@@ -30,6 +30,11 @@ type guard struct {
 	established func(id int64, timeout time.Duration)
 	failed      func(error) // is told why a handshake failed
 
+	// shook is that the library has sent its connect request, seen the last zxid that
+	// it names there. Used by the goroutine of the handshake.
+	shook bool
+	seen  int64
+
 	// watched is closed once the library has asked for its watches again; hold waits
 	// for that.
 	watched chan struct{}
@@ -161,6 +166,11 @@ func (g *guard) shake() error {
 
 // Write wraps errors as lost connections.
 func (g *guard) Write(p []byte) (int, error) {
+	if !g.shook { // with its length and protocol version before the zxid
+		if g.shook = true; len(p) >= 16 {
+			g.seen = int64(binary.BigEndian.Uint64(p[8:]))
+		}
+	}
 	const opSetWatches = 101
 	if len(p) >= 12 && binary.BigEndian.Uint32(p[8:]) == opSetWatches {
 		defer g.asked.Do(func() { close(g.watched) })

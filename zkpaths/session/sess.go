@@ -103,7 +103,11 @@ func (s *sess) dial(network, addr string, _ time.Duration) (net.Conn, error) {
 	g := &guard{
 		watched: make(chan struct{}),
 		Conn:    conn, handshake: wait, maxWait: max(timeout*2/3, 50*time.Millisecond), maxReply: s.c.opts.MaxReplyBytes,
-		expect: id, established: s.established, failed: func(err error) { s.c.noteError(err); s.refused(network, addr, err) },
+		expect: id, established: s.established,
+	}
+	g.failed = func(err error) {
+		s.c.noteError(err)
+		s.refused(network, addr, g.seen, err)
 	}
 	s.c.mu.Lock()
 	s.net = g
