@@ -321,23 +321,24 @@ func suggestion(name string) string {
 	return fmt.Sprintf(" (did you mean %s?)", best)
 }
 
-// distance is how many characters have to be put in, taken out or replaced, or
-// limit if there are as many or more.
+// distance is how many characters have to be put in, taken out, replaced or swapped
+// with their neighbours, or limit if there are as many or more.
 func distance(a, b string, limit int) int {
 	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
 		return limit
 	}
-	row := make([]int, len(b)+1)
+	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		before, above, row = above, row, before
 		row[0] = i + 1
 		for j := range len(b) {
-			cost := diagonal + btoi(a[i] != b[j])
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			row[j+1] = min(above[j]+btoi(a[i] != b[j]), row[j]+1, above[j+1]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
 		}
 	}
 	return min(row[len(b)], limit)

@@ -113,6 +113,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	for _, test := range []struct{ set, want string }{
 		{"log.retentoin.hours=5", "nobody knows the key log.retentoin.hours (did you mean log.retention.hours?); it has no effect"},
+		{"log.dris=/d", "nobody knows the key log.dris (did you mean log.dirs?); it has no effect"},
 		{"my.own.plugin.setting=5", "nobody knows the key my.own.plugin.setting; it has no effect"},
 		{"num.io.threads=9", "num.io.threads is known and changes nothing here."},
 		{"num.io.threads=8", ""},

@@ -114,7 +114,7 @@ func (t *tool) devBroker(ctx context.Context, f *devFlags, i int, dir, zookeeper
 	}
 	config, warnings, err := conf.FromMap(values)
 	if err != nil {
-		return nil, nil, configError("the configuration", err)
+		return nil, nil, configError("the configuration", warnings, err)
 	}
 	for _, w := range warnings {
 		logger.Warn(w.Text)

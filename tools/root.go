@@ -53,6 +53,9 @@ func (t *tool) run(args []string) int {
 	root.SetOut(t.out)
 	root.SetErr(t.err)
 	cmd, err := root.ExecuteC()
+	if err != nil && cmd == root && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		err = root.Args(root, args) // not the first flag that only the misspelt command knows
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -76,14 +79,19 @@ ZooKeeper, in one binary.
 
 Start one for a first look:        barnabas dev
 Start one beside your ZooKeeper:   barnabas server conf/server.toml`,
-		Version:       version(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("unknown command %q", args[0])
+		Version:                    version(),
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
 			}
-			return nil
+			hint := ""
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = fmt.Sprintf(" (did you mean %s?)", strings.Join(near, ", or "))
+			}
+			return usagef("unknown command %q%s", args[0], hint)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -62,7 +62,7 @@ func (t *tool) server(ctx context.Context, path string, f *serverFlags) error {
 	}
 	config, warnings, err := conf.Load(path, f.overrides, os.Environ(), f.accept...)
 	if err != nil {
-		return configError(path, err)
+		return configError(path, warnings, err)
 	}
 	logger := newLogger(t.err, level)
 	for _, w := range warnings {
@@ -98,12 +98,17 @@ type instance interface {
 	Close() error
 }
 
-// configError says that nothing was started, and lists each mistake on a line.
-func configError(path string, err error) error {
+// configError says that nothing was started, and lists each mistake on a line. The
+// warnings follow: a key that is missing may be one that was misspelt.
+func configError(path string, warnings []conf.Warning, err error) error {
 	if errors.Is(err, conf.ErrFile) {
 		return err
 	}
-	return fmt.Errorf("%s cannot be used:\n  %s", path, strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	lines := strings.Split(err.Error(), "\n")
+	for _, w := range warnings {
+		lines = append(lines, "warning: "+w.Text)
+	}
+	return fmt.Errorf("%s cannot be used:\n  %s", path, strings.Join(lines, "\n  "))
 }
 
 // serve waits until the broker ends or is told to. A second signal during the

@@ -47,6 +47,7 @@ func TestExitCodes(t *testing.T) {
 		{"topics --help", 0, "barnabas topics --create --topic orders"},
 		{"topics --version", 0, "devel"},
 		{"nonsense", 2, `unknown command "nonsense"`},
+		{"topcs --list", 2, `unknown command "topcs" (did you mean topics?)`},
 		{"topics", 2, "Command must include exactly one action: --list, --describe, --create, --alter or --delete"},
 		{"topics --list --create", 2, "exactly one action"},
 		{"topics --create", 2, `Missing required argument "[topic]"`},
@@ -267,7 +268,7 @@ func TestServer(t *testing.T) {
 		}
 	}
 	code, _, stderr = run(t, nil, "server", path, "--override", "num.partitions=0", "--override", "ssl.keystore.location=x")
-	if code != 1 || strings.Count(stderr, "\n  ") != 2 {
+	if code != 1 || strings.Count(stderr, "\n  ") != 3 || !strings.Contains(stderr, "\n  warning: nobody knows the key log.retentoin.ms (did you mean log.retention.ms?)") {
 		t.Errorf("exit %d\n%s", code, stderr)
 	}
 	busy := func(context.Context, *conf.Config, *slog.Logger) (instance, error) { return nil, syscall.EADDRINUSE }
