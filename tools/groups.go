@@ -2,12 +2,14 @@ package tools
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -211,14 +213,34 @@ func (t *tool) listGroups(ctx context.Context, cl *kgo.Client, f *groupsFlags) e
 	return nil
 }
 
-// scope lists the groups that the flags name.
+// scope lists the groups that the flags name. They have their coordinators then.
 func (f *groupsFlags) scope(ctx context.Context, admin *kadm.Client) ([]string, error) {
 	if !f.allGroups {
-		return slices.Compact(slices.Sorted(slices.Values(f.groups))), nil
+		names := slices.Compact(slices.Sorted(slices.Values(f.groups)))
+		return names, f.awaitCoordinators(ctx, admin, names)
 	}
 	listed, err := admin.ListGroups(ctx)
 	if err != nil {
 		return nil, explain(err)
 	}
 	return listed.Groups(), nil
+}
+
+// awaitCoordinators asks for the groups' coordinators until none says any more that it
+// is not there yet, or --timeout is over. The first question that a cluster is ever
+// asked of a group makes it create the topic of the offsets.
+func (f *groupsFlags) awaitCoordinators(ctx context.Context, admin *kadm.Client, groups []string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(max(f.timeoutMs, 1))*time.Millisecond)
+	defer cancel()
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		err := admin.FindGroupCoordinators(ctx, groups...).Error()
+		if !errors.Is(err, kerr.CoordinatorNotAvailable) {
+			return explain(err)
+		}
+		select {
+		case <-ctx.Done():
+			return explain(err)
+		case <-time.After(pause):
+		}
+	}
 }

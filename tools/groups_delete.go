@@ -63,6 +63,9 @@ func (t *tool) deleteGroupOffsets(ctx context.Context, cl *kgo.Client, f *groups
 	}
 	deleted := kadm.DeleteOffsetsResponses{}
 	if len(set) > 0 {
+		if err := f.awaitCoordinators(ctx, admin, f.groups[:1]); err != nil {
+			return err
+		}
 		if deleted, err = admin.DeleteOffsets(ctx, f.groups[0], set); err != nil {
 			return explain(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"barnabas/brokertest"
 	"barnabas/protocol/groupstory"
 )
 
@@ -145,5 +146,15 @@ func TestDeletedOffsetsFormat(t *testing.T) {
 		"none                           -               Error: This server does not host this topic-partition.\n"
 	if d := cmp.Diff(want, b.String()); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestFirstQuestionOfGroups: a cluster that was never asked of a group answers like any
+// other.
+func TestFirstQuestionOfGroups(t *testing.T) {
+	c := brokertest.Start(t, brokertest.Topics(brokertest.Topic{Name: "t", Partitions: 1}))
+	code, _, stderr := run(t, nil, "consumer-groups", "--bootstrap-server", c.Bootstrap(), "--timeout", "60000", "--describe", "--group", "none")
+	if code != 1 || !strings.Contains(stderr, "Consumer group 'none' does not exist") {
+		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
