@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -114,9 +115,10 @@ func (b *bench) commits(s *side, _ int) ([]figure, error) {
 
 // member is one of a group that joins again and again.
 type member struct {
-	w     *wire
-	group string
-	id    string
+	w          *wire
+	group      string
+	id         string
+	generation int32 // the last that it has an assignment of
 }
 
 func (m *member) join(metadata []byte) (*kmsg.JoinGroupResponse, error) {
@@ -131,18 +133,19 @@ func (m *member) join(metadata []byte) (*kmsg.JoinGroupResponse, error) {
 	return resp.(*kmsg.JoinGroupResponse), nil
 }
 
-// rejoin joins until it has an assignment; the leader assigns 60 bytes to each.
-func (m *member) rejoin(metadata []byte) error {
+// rejoin joins until it has an assignment; the leader assigns 60 bytes to each. It gives
+// how many the leader has assigned to, 0 to others.
+func (m *member) rejoin(metadata []byte) (assigned int, err error) {
 	for {
 		j, err := m.join(metadata)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		switch err := kerr.ErrorForCode(j.ErrorCode); {
 		case errors.Is(err, kerr.RebalanceInProgress):
 			continue
 		case err != nil:
-			return fmt.Errorf("join: %w", err)
+			return 0, fmt.Errorf("join: %w", err)
 		}
 		r := kmsg.NewPtrSyncGroupRequest()
 		r.Group, r.MemberID, r.Generation = m.group, m.id, j.Generation
@@ -151,14 +154,63 @@ func (m *member) rejoin(metadata []byte) error {
 		}
 		resp, err := m.w.call(r, 3, callTimeout)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		switch err := kerr.ErrorForCode(resp.(*kmsg.SyncGroupResponse).ErrorCode); {
 		case err == nil:
-			return nil
+			m.generation = j.Generation
+			return len(j.Members), nil
 		case !errors.Is(err, kerr.RebalanceInProgress):
-			return fmt.Errorf("sync: %w", err)
+			return 0, fmt.Errorf("sync: %w", err)
 		}
+	}
+}
+
+// together lets members join until all are in one generation: without a delay the
+// first may have one for itself, and has to join again.
+func together(members []*member, metadata []byte) error {
+	var all atomic.Int32 // the generation that has all members
+	var g errgroup.Group
+	for _, m := range members {
+		g.Go(func() error {
+			for {
+				n, err := m.rejoin(metadata)
+				if err != nil {
+					return err
+				}
+				if n == len(members) {
+					all.Store(m.generation)
+				}
+				for moved := false; !moved; {
+					if all.Load() == m.generation {
+						return nil
+					}
+					time.Sleep(5 * time.Millisecond)
+					if moved, err = m.rebalances(); err != nil {
+						return err
+					}
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// rebalances reports whether the group wants the member to join again.
+func (m *member) rebalances() (bool, error) {
+	r := kmsg.NewPtrHeartbeatRequest()
+	r.Group, r.MemberID, r.Generation = m.group, m.id, m.generation
+	resp, err := m.w.call(r, 3, callTimeout)
+	if err != nil {
+		return false, err
+	}
+	switch err := kerr.ErrorForCode(resp.(*kmsg.HeartbeatResponse).ErrorCode); {
+	case err == nil:
+		return false, nil
+	case errors.Is(err, kerr.RebalanceInProgress):
+		return true, nil
+	default:
+		return false, fmt.Errorf("heartbeat: %w", err)
 	}
 }
 
@@ -182,21 +234,25 @@ func (b *bench) rebalance(s *side, round int) ([]figure, error) {
 		}
 		members[i].id = j.MemberID
 	}
+	if err := together(members, subscription.AppendTo(nil)); err != nil {
+		return nil, err
+	}
 	var took []float64
-	for i := range b.rebalances + 1 {
+	for i := range b.rebalances {
 		subscription.UserData = []byte(strconv.Itoa(i)) // news, so that it is a rebalance
 		metadata := subscription.AppendTo(nil)
 		began := time.Now()
 		var g errgroup.Group
 		for _, m := range members {
-			g.Go(func() error { return m.rejoin(metadata) })
+			g.Go(func() error {
+				_, err := m.rejoin(metadata)
+				return err
+			})
 		}
 		if err := g.Wait(); err != nil {
 			return nil, err
 		}
-		if i > 0 { // the first one forms the group
-			took = append(took, ms(time.Since(began)))
-		}
+		took = append(took, ms(time.Since(began)))
 	}
 	l := kmsg.NewPtrLeaveGroupRequest()
 	l.Group = group
