@@ -59,6 +59,8 @@ func (f *replicas) part(tp kafka.TopicPartition) *fakePart {
 
 func (f *replicas) AwaitServing(context.Context, []kafka.TopicPartition) error { return nil }
 
+func (f *replicas) Behind(kafka.TopicPartition, kafka.LeaderEpoch) bool { return false }
+
 func (f *replicas) Append(tp kafka.TopicPartition, recs []byte, acks int16, _ log.Origin) (replica.Appended, error) {
 	f.mu.Lock()
 	p := f.part(tp)
@@ -184,12 +186,16 @@ func serve(t testing.TB, rep Replicas, fetches *purgatory.Purgatory[kafka.TopicP
 	return serveImage(t, rep, fetches, image())
 }
 
-func serveImage(t testing.TB, rep Replicas, fetches *purgatory.Purgatory[kafka.TopicPartition], im *cluster.Image) *broker {
+func serveImage(t testing.TB, rep Replicas, fetches *purgatory.Purgatory[kafka.TopicPartition], im *cluster.Image, with ...func(*Options)) *broker {
 	t.Helper()
-	b := &broker{t: t, api: New(Options{
+	o := Options{
 		BrokerID: 1, Image: func() *cluster.Image { return im }, Replicas: rep, Fetches: fetches,
 		FeatureEpoch: func() int64 { return 0 },
-	})}
+	}
+	for _, f := range with {
+		f(&o)
+	}
+	b := &broker{t: t, api: New(o)}
 	b.srv = socket.New(socket.Options{
 		Listeners: []socket.ListenerOptions{{Name: "PLAINTEXT", Addr: "127.0.0.1:0"}}, CloseGrace: 50 * time.Millisecond,
 		Pollers: 1, // as a broker has it

@@ -54,6 +54,7 @@ type fetch struct {
 	minBytes int64
 	waiter   *purgatory.Waiter[kafka.TopicPartition]
 	lease    *frame.Lease // for many partitions
+	behind   bool         // it waits for leaderships that it knows and this broker does not (newer.go)
 
 	// Of the answer.
 	found []fetchsession.Found
@@ -117,7 +118,11 @@ func (a *API) fetch(ctx context.Context, r *socket.Request) socket.Reply {
 	f.resolve(f.newest(ctx))
 
 	wait := time.Duration(max(f.req.MaxWaitMillis, 0)) * time.Millisecond
-	size, complete := f.read()
+	size, complete, behind := f.read()
+	if behind > 0 {
+		f.awaitNewer()
+		wait = f.a.opt.NewerWait
+	}
 	if wait == 0 || complete || size >= f.minBytes {
 		return f.answer()
 	}
@@ -205,15 +210,11 @@ func (f *fetch) look() {
 	}
 }
 
-// imageWait is how long a fetch by an id that is not known yet waits for the
-// image, which may be a moment behind the client's.
-const imageWait = 100 * time.Millisecond
-
 // newest is the image to go by.
 func (f *fetch) newest(ctx context.Context) *cluster.Image {
 	im := f.a.opt.Image()
 	if f.a.opt.AwaitImage != nil && !f.knowsAll(im) {
-		ctx, cancel := context.WithTimeout(ctx, imageWait)
+		ctx, cancel := context.WithTimeout(ctx, f.a.opt.NewerWait)
 		// Whatever comes of it, the newest image is what counts.
 		_ = f.a.opt.AwaitImage(ctx, f.knowsAll)
 		cancel()
@@ -282,8 +283,9 @@ func (f *fetch) find(im *cluster.Image, k *fetchsession.Key) fetchPart {
 
 // read reads the partitions within the limits. size is what was found; complete
 // asks for an answer without waiting for more: an error, histories that
-// diverge, or nothing to read at all.
-func (f *fetch) read() (size int64, complete bool) {
+// diverge, or nothing to read at all. behind counts the partitions whose
+// leadership this broker has not heard of.
+func (f *fetch) read() (size int64, complete bool, behind int) {
 	left, minOne, readable := f.maxBytes, f.minOne(), f.all > len(f.wants)
 	room := f.room()
 	for i := range f.parts {
@@ -293,7 +295,9 @@ func (f *fetch) read() (size int64, complete bool) {
 		}
 		readable = true
 		f.readPart(i, left, minOne, room)
-		if endsWait(&p.data, p.err) {
+		if isNewer(p.err) {
+			behind++
+		} else if endsWait(&p.data, p.err) {
 			complete = true
 		}
 		if n := p.data.Records.Length; n > 0 {
@@ -302,7 +306,7 @@ func (f *fetch) read() (size int64, complete bool) {
 			size += n
 		}
 	}
-	return size, complete || !readable
+	return size, complete || !readable, behind
 }
 
 // endsWait reports whether what was read asks for an answer at once.
@@ -397,7 +401,7 @@ func (f *fetch) ready() bool {
 			return true
 		}
 	}
-	return false
+	return g.caughtUp()
 }
 
 // looks are slices for readyInSession.
@@ -435,7 +439,7 @@ func (f *fetch) readyInSession() (enough bool) {
 		l.found = append(l.found, f.foundIn(&p))
 	}
 	f.session.Settle(l.wants[:len(l.found)], l.found)
-	return enough
+	return enough || g.caughtUp()
 }
 
 // gauge adds up what a fetch that waits could be answered with.
@@ -447,6 +451,7 @@ type gauge struct {
 	minOne bool
 	room   int64
 	size   int64
+	behind int // partitions whose leadership this broker has not heard of
 }
 
 func (f *fetch) newGauge() *gauge {
@@ -460,6 +465,10 @@ func (g *gauge) add(tp kafka.TopicPartition, want *fetchsession.Want) (data repl
 	data, err := f.a.opt.Replicas.Read(&g.args)
 	n := data.Records.Length
 	data.Records.Release()
+	if f.behind && isNewer(err) {
+		g.behind++
+		return data, false
+	}
 	if endsWait(&data, err) {
 		return data, true
 	}
@@ -470,6 +479,10 @@ func (g *gauge) add(tp kafka.TopicPartition, want *fetchsession.Want) (data repl
 	g.size += n
 	return data, g.size >= f.minBytes
 }
+
+// caughtUp ends the wait for leaderships, when all that there is to look at has been
+// added: what the client asked for can be told.
+func (g *gauge) caughtUp() bool { return g.f.behind && g.behind == 0 }
 
 // gather answers a fetch that was parked, when its turn has come.
 func (f *fetch) gather() socket.Reply {

@@ -35,18 +35,23 @@ var specialSince = map[int64]int16{
 // listOffsets, versions 0 to 9. v1: one offset and its timestamp in place of a
 // list; v2: isolation level; v4: leader epochs; v5: OFFSET_NOT_AVAILABLE; v6:
 // flexible; v7, 8, 9: timestamps -3, -4, -5.
-func (a *API) listOffsets(_ context.Context, c *Call, req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
+func (a *API) listOffsets(ctx context.Context, c *Call, req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
 	resp := kmsg.NewPtrListOffsetsResponse()
 	type key struct {
 		topic     string
 		partition int32
 	}
 	seen := map[key]int{}
+	var known leaderships
 	for i := range req.Topics {
 		for _, p := range req.Topics[i].Partitions {
 			seen[key{req.Topics[i].Topic, p.Partition}]++
+			if req.ReplicaID != debugReplica {
+				known.add(a, req.Topics[i].Topic, p.Partition, p.CurrentLeaderEpoch)
+			}
 		}
 	}
+	known.await(ctx, a)
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		out := kmsg.NewListOffsetsResponseTopic()

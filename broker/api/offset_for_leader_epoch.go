@@ -12,8 +12,15 @@ import (
 // offsetForLeaderEpoch, versions 0 to 4. v1: the epoch in the answer; v2: the
 // epoch that the client knows, for fencing (KIP-320); v3: replica id; v4:
 // flexible.
-func (a *API) offsetForLeaderEpoch(_ context.Context, _ *Call, req *kmsg.OffsetForLeaderEpochRequest) *kmsg.OffsetForLeaderEpochResponse {
+func (a *API) offsetForLeaderEpoch(ctx context.Context, _ *Call, req *kmsg.OffsetForLeaderEpochRequest) *kmsg.OffsetForLeaderEpochResponse {
 	resp := kmsg.NewPtrOffsetForLeaderEpochResponse()
+	var known leaderships
+	for _, t := range req.Topics {
+		for _, p := range t.Partitions {
+			known.add(a, t.Topic, p.Partition, p.CurrentLeaderEpoch)
+		}
+	}
+	known.await(ctx, a)
 	for _, t := range req.Topics {
 		out := kmsg.NewOffsetForLeaderEpochResponseTopic()
 		out.Topic = t.Topic

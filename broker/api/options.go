@@ -28,6 +28,9 @@ type Options struct {
 	// AwaitImage waits until the image fulfils a condition or ctx ends. Nil:
 	// nothing waits for an image.
 	AwaitImage func(ctx context.Context, until func(*cluster.Image) bool) error
+	// NewerWait is how long a request waits that names a topic id or a leader epoch
+	// which this broker has not read of yet, before it is refused. Default 100 ms.
+	NewerWait time.Duration
 	// FeatureEpoch is the version of the znode /feature; -1 or nil: unknown.
 	FeatureEpoch func() int64
 
@@ -94,6 +97,9 @@ func (o Options) withDefaults() Options {
 	if o.FetchMaxBytes <= 0 {
 		o.FetchMaxBytes = 57671680
 	}
+	if o.NewerWait <= 0 {
+		o.NewerWait = 100 * time.Millisecond
+	}
 	if o.FetchSessionSlots == 0 {
 		o.FetchSessionSlots = 1000
 	}
@@ -128,6 +134,8 @@ type Replicas interface {
 	// AwaitServing waits until this broker serves all of the partitions as their
 	// leader.
 	AwaitServing(ctx context.Context, tps []kafka.TopicPartition) error
+	// Behind reports whether a partition is here, in a leadership older than epoch.
+	Behind(tp kafka.TopicPartition, epoch kafka.LeaderEpoch) bool
 }
 
 var _ Replicas = (*replica.Manager)(nil)

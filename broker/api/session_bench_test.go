@@ -41,7 +41,7 @@ func manyImage(n int) *cluster.Image {
 }
 
 // manyPartitions leads n partitions of topic a in real logs, which broker 2 copies.
-func manyPartitions(tb testing.TB, n int) (*broker, *replica.Manager) {
+func manyPartitions(tb testing.TB, n int, with ...func(*Options)) (*broker, *replica.Manager) {
 	tb.Helper()
 	logs, err := log.OpenManager(tb.Context(), log.ManagerOptions{FS: vfs.OS, Dirs: []string{tb.TempDir()}, BootID: "boot"})
 	if err != nil {
@@ -67,7 +67,7 @@ func manyPartitions(tb testing.TB, n int) (*broker, *replica.Manager) {
 			tb.Fatal(err)
 		}
 	}
-	return serveImage(tb, m, m.Fetches(), im), m
+	return serveImage(tb, m, m.Fetches(), im, with...), m
 }
 
 // reader is a client with a session, as a consumer or a follower.

@@ -237,6 +237,18 @@ func (p *Partition) leaderForLocked(id kafka.TopicID, epoch kafka.LeaderEpoch) (
 	return p.leaderLocked()
 }
 
+// Behind reports whether a partition is here, in a leadership older than epoch, of
+// which the change log has yet to tell. Who waits for it parks in Fetches.
+func (m *Manager) Behind(tp kafka.TopicPartition, epoch kafka.LeaderEpoch) bool {
+	p := m.Partition(tp)
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.unlock()
+	return errors.Is(p.checkEpochLocked(epoch), ErrUnknownEpoch)
+}
+
 // OffsetQuery is one question of ListOffsets.
 type OffsetQuery struct {
 	TP    kafka.TopicPartition
