@@ -1,8 +1,10 @@
 package replica
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path"
 	"slices"
@@ -424,4 +426,44 @@ func TestRegistrationsThatGoBack(t *testing.T) {
 	if a, err := m.Append(tp, records(t, 1), 1, log.Client); err != nil || a.FirstOffset != 1 || a.Epoch != 3 {
 		t.Errorf("got %+v, %v", a, err)
 	}
+}
+
+// TestScanGoesOnAfterDamage: a header that is damaged costs its own batch; a consumer
+// is told of the damage.
+func TestScanGoesOnAfterDamage(t *testing.T) {
+	fs := vfs.NewMem()
+	m := start(t, fs)
+	var logged bytes.Buffer
+	m.logger = slog.New(slog.NewTextHandler(&logged, nil))
+	become(t, m, leading(0, self))
+	positions := []int64{0}
+	for i := range 40 {
+		b := records(t, 2000)
+		if _, err := m.Append(tp, b, 1, log.Client); err != nil {
+			t.Fatal(err)
+		}
+		positions = append(positions, positions[i]+int64(len(b)))
+	}
+	f, err := fs.OpenReadWrite("/data/t-0/00000000000000000000.log")
+	if err == nil {
+		_, err = f.WriteAt(make([]byte, 40), positions[7])
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var given []int64
+	if err := m.Scan(t.Context(), tp, func(b []byte) error {
+		h, err := batch.ParseHeader(b)
+		given = append(given, h.BaseOffset/2000)
+		return err
+	}); err != nil || len(given) != 39 || !slices.IsSorted(given) || slices.Contains(given, 7) || given[38] != 39 {
+		t.Errorf("scanned %v, %v", given, err)
+	}
+	want := fmt.Sprintf("position=%d next_position=%d lost_from=14000 lost_to=15999 lost=2000", positions[7], positions[8])
+	if s := logged.String(); strings.Count(s, "level=ERROR") != 1 || !strings.Contains(s, want) {
+		t.Errorf("logged %q, want %s", s, want)
+	}
+	_, err = m.Read(&ReadArgs{TP: tp, Epoch: kafka.NoLeaderEpoch, LastFetched: kafka.NoLeaderEpoch, Offset: 14000, MaxBytes: 1 << 20, MinOne: true})
+	wantCode(t, err, protocol.CorruptMessage)
 }

@@ -9,45 +9,42 @@ import (
 	"barnabas/broker/purgatory"
 	"barnabas/internal/kafka"
 	"barnabas/log"
-	"barnabas/log/batch"
 )
-
-// scanBytes is how much of a log Scan reads at a time; a larger batch is read
-// whole.
-const scanBytes = 1 << 20
 
 // settlePatience bounds one AwaitSettled, so that its caller can tell of a long one.
 const settlePatience = time.Minute
 
 // Scan calls fn with every batch of a partition's log, from its start to the end
 // that it had when Scan was called, whatever the high watermark (AwaitSettled):
-// a coordinator loads what it must not lose. fn keeps nothing of b. An error of fn
-// ends it.
+// a coordinator loads what it must not lose. What is damaged is passed over and told
+// in the log; fn gets whole batches with the right checksum. fn keeps nothing of b.
+// An error of fn ends it.
 func (m *Manager) Scan(ctx context.Context, tp kafka.TopicPartition, fn func(b []byte) error) error {
 	l := m.Log(tp)
 	if l == nil {
 		return m.absent(tp)
 	}
-	var buf []byte
-	end := l.EndOffset()
-	for at := l.StartOffset(); at < end; {
+	damaged := func(d log.Damage) {
+		m.logger.Error("damage in a log: what can be read behind it is loaded", "partition", tp.String(), "file", d.File,
+			"position", d.Position, "next_position", d.Next, "lost_from", d.From, "lost_to", d.To, "lost", max(d.To-d.From+1, 0), "err", d.Err)
+	}
+	w := l.NewWalk(l.StartOffset(), damaged)
+	for {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		next, grown, err := scanPiece(l, at, end, buf, fn)
+		more, err := w.Piece(fn)
 		if now := m.Log(tp); errors.Is(err, log.ErrClosed) && now != nil && now != l { // it was moved to another directory
-			l = now
+			l, w = now, now.NewWalk(w.Offset(), damaged)
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("replica: scanning %s at offset %d: %w", tp, at, err)
+			return fmt.Errorf("replica: scanning %s at offset %d: %w", tp, w.Offset(), err)
 		}
-		if next <= at {
-			return nil // nothing there: compaction emptied the tail
+		if !more {
+			return nil
 		}
-		at, buf = next, grown
 	}
-	return nil
 }
 
 // AwaitSettled waits until all in-sync replicas have what is in the log of a
@@ -76,39 +73,4 @@ func (m *Manager) AwaitSettled(ctx context.Context, tp kafka.TopicPartition) err
 		w.Cancel()
 		return context.Cause(ctx)
 	}
-}
-
-// scanPiece hands the batches of one read to fn and returns the offset after
-// them, and the buffer.
-func scanPiece(l *log.Log, at, end int64, buf []byte, fn func([]byte) error) (int64, []byte, error) {
-	r, err := l.Read(at, scanBytes, end, true)
-	if err != nil || r.Range.Length == 0 {
-		return at, buf, err
-	}
-	defer r.Range.Release()
-	if int64(cap(buf)) < r.Range.Length {
-		buf = make([]byte, max(r.Range.Length, scanBytes))
-	}
-	b := buf[:r.Range.Length]
-	if _, err := r.Range.File.ReadAt(b, r.Range.Offset); err != nil {
-		return at, buf, err
-	}
-	next := at
-	for len(b) > 0 {
-		h, whole, rest, err := batch.Next(b)
-		if errors.Is(err, batch.ErrShort) && next > at {
-			break // cut by the byte limit
-		}
-		if err != nil {
-			return next, buf, err
-		}
-		if h.NextOffset() > at {
-			if err := fn(whole); err != nil {
-				return next, buf, err
-			}
-			next = h.NextOffset()
-		}
-		b = rest
-	}
-	return next, buf, nil
 }
