@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,18 +20,41 @@ import (
 // reassignCommand is the tool of Apache Kafka.
 const reassignCommand = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
 
-// where are the replicas of a topic's partitions, in the order of ids.
-func where(t *testing.T, b *broker, topic string) [][]int32 {
+// where are the replicas of a topic's partitions, in the order of ids, by a broker
+// that may have to hear of the topic first.
+func where(t *testing.T, b *broker, topic string) (out [][]int32) {
 	t.Helper()
-	topics, err := kadm.NewClient(b.client()).ListTopics(t.Context(), topic)
-	if err != nil {
-		t.Fatal(err)
+	eventually(t, patience, topic+" is known", func() (err error) {
+		out, err = replicasOf(t, b, topic)
+		return err
+	})
+	return out
+}
+
+// awaitWhere waits until a broker knows that a topic's partitions are on what it is
+// told: what another one has answered it may hear of later.
+func awaitWhere(t *testing.T, b *broker, topic, when string, want [][]int32) {
+	t.Helper()
+	eventually(t, patience, topic+" "+when, func() error {
+		got, err := replicasOf(t, b, topic)
+		if err == nil && !slices.EqualFunc(got, want, slices.Equal) {
+			err = fmt.Errorf("it is on %v, wanted on %v", got, want)
+		}
+		return err
+	})
+}
+
+func replicasOf(t *testing.T, b *broker, topic string) (out [][]int32, err error) {
+	c := b.client()
+	defer c.Close()
+	topics, err := kadm.NewClient(c).ListTopics(t.Context(), topic)
+	if err == nil {
+		err = topics.Error()
 	}
-	var out [][]int32
 	for _, p := range topics[topic].Partitions.Sorted() {
 		out = append(out, slices.Sorted(slices.Values(p.Replicas)))
 	}
-	return out
+	return out, err
 }
 
 // TestReassignByKafkasTool: the Java tool plans, begins, watches, cancels and ends
@@ -88,9 +112,7 @@ func TestReassignByKafkasTool(t *testing.T) {
 	// ours cancels the rest.
 	said(barnabas(t, "", "reassign-partitions", "--bootstrap-server", b.addr, "--cancel", "--reassignment-json-file", move), "Successfully cancelled partition reassignments for: moved-0,moved-1")
 	said(tool("--list"), "No partition reassignments found.")
-	if got := where(t, b, "moved"); !slices.EqualFunc(got, before, slices.Equal) {
-		t.Errorf("cancelled: %v, before %v", got, before)
-	}
+	awaitWhere(t, b, "moved", "cancelled", before)
 
 	// From the one replica to another, cancelled by Kafka's tool.
 	other := before[0][0]%3 + 1
@@ -107,9 +129,7 @@ func TestReassignByKafkasTool(t *testing.T) {
 		return nil
 	})
 	said(out, "Status of partition reassignment:\nReassignment of partition moved-0 is completed.\nReassignment of partition moved-1 is completed.", "Clearing broker-level throttles on brokers 1,2,3")
-	if got := where(t, b, "moved"); !slices.Equal(got[0], []int32{1, 2, 3}) || !slices.Equal(got[1], []int32{2, 3}) {
-		t.Errorf("moved to %v", got)
-	}
+	awaitWhere(t, b, "moved", "moved", [][]int32{{1, 2, 3}, {2, 3}})
 
 	// What is refused reads as Kafka's.
 	res := runJava(t, "", reassignCommand, "--bootstrap-server", b.addr, "--execute", "--reassignment-json-file",
@@ -149,7 +169,5 @@ func TestReassignByHand(t *testing.T) {
 		}
 		return nil
 	})
-	if got := where(t, brokers[0], "byhand"); !slices.Equal(got[0], []int32{to}) {
-		t.Errorf("it is on %v, wanted on %d", got, to)
-	}
+	awaitWhere(t, brokers[0], "byhand", "moved", [][]int32{{to}})
 }
