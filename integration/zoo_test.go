@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -60,10 +61,15 @@ func TestBrokerPaused(t *testing.T) {
 	begin := time.Now()
 	l.progress(t, 500, patience, "after the pause")
 	t.Logf("500 records acknowledged %v after SIGCONT", time.Since(begin))
-	_, st, err := c.Get(root + "/brokers/ids/1")
-	if err != nil || st.Czxid == before.Czxid {
-		t.Errorf("registration: %+v, %v", st, err)
-	}
+	// It serves until it knows that its session has ended.
+	eventually(t, patience, "it registers again", func() error {
+		_, st, err := c.Get(root + "/brokers/ids/1")
+		if err == nil && st.Czxid == before.Czxid {
+			err = errors.New("it is the old registration")
+		}
+		return err
+	})
+	l.progress(t, 500, patience, "after the new registration")
 	state, _, err := c.Get(root + "/brokers/topics/load/partitions/0/state")
 	t.Logf("%s %v", state, err)
 	createTopic(t, b, "after", 2)
