@@ -64,7 +64,11 @@ func (r *reader) poll(ctx context.Context) {
 		}
 		r.mu.Unlock()
 		if len(records) > 0 {
-			if err := r.client.CommitRecords(ctx, records...); err != nil && ctx.Err() == nil {
+			// What was counted is committed, whenever the member leaves.
+			commit, cancel := context.WithTimeout(context.Background(), patience)
+			err := r.client.CommitRecords(commit, records...)
+			cancel()
+			if err != nil {
 				r.mu.Lock()
 				r.err = err
 				r.mu.Unlock()
@@ -76,8 +80,8 @@ func (r *reader) poll(ctx context.Context) {
 // leave ends the member; the group notices at once.
 func (r *reader) leave() {
 	r.cancel()
-	r.client.Close()
 	r.done.Wait()
+	r.client.Close()
 }
 
 func (r *reader) state() (partitions, distinct, total int) {
