@@ -16,6 +16,7 @@ func TestClusterTool(t *testing.T) {
 	o := b.another(2)
 	o.start()
 	o.awaitReady(patience)
+	awaitEachOther(t, []*broker{b, o})
 	server := []string{"--bootstrap-server", b.addr}
 	ours := func(args ...string) result { return run(t, "", binary, append(args, server...)...) }
 	for _, topic := range [][]string{

@@ -56,6 +56,7 @@ func TestNearestReplica(t *testing.T) {
 	for _, b := range brokers {
 		b.awaitReady(patience)
 	}
+	awaitEachOther(t, brokers)
 	const records, size = 2000, 1000
 	barnabas(t, "", "topics", "--bootstrap-server", brokers[0].addr, "--create", "--topic", "near", "--replica-assignment", "1:2:3")
 	awaitInSync(t, brokers[0], "near", 3)
