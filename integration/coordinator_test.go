@@ -271,7 +271,7 @@ func TestCoordinatorUnderLoad(t *testing.T) {
 			wantAtLeast(t, seeds, g, topic, acked)
 		}
 		victim.start()
-		victim.awaitReady(30 * time.Second)
+		victim.awaitReady(patience)
 		awaitInSync(t, other, "__consumer_offsets", 3)
 		awaitInSync(t, other, topic, 3)
 		grown(fmt.Sprintf("round %d, all are back", round))

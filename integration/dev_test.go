@@ -74,7 +74,7 @@ func (d *devServer) interrupt() {
 
 func (d *devServer) produce(topic string, lines []string) {
 	d.t.Helper()
-	must(d.t, text(lines), "kcat", "-P", "-b", d.addr, "-t", topic, "-X", "message.timeout.ms=30000")
+	must(d.t, text(lines), "kcat", "-P", "-b", d.addr, "-t", topic, "-X", "message.timeout.ms=120000")
 }
 
 func (d *devServer) consume(topic string) string {

@@ -158,7 +158,7 @@ func (l *load) end(t *testing.T, b *broker, topic string, partitions int32) {
 
 func createTopic(t testing.TB, b *broker, topic string, partitions int32) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	created, err := kadm.NewClient(b.client()).CreateTopics(ctx, partitions, 1, nil, topic)
 	if err != nil || created[topic].Err != nil {
@@ -168,7 +168,7 @@ func createTopic(t testing.TB, b *broker, topic string, partitions int32) {
 
 // producePartition writes one record to a partition.
 func producePartition(ctx context.Context, c *kgo.Client, topic string, partition int32, value string) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	p, err := kgo.NewClient(append(c.Opts(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {

@@ -342,7 +342,7 @@ func TestFlood(t *testing.T) {
 	if err := fill.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, "the coordinator", func() error { // that there is no group is fine
+	eventually(t, patience, "the coordinator", func() error { // that there is no group is fine
 		_, err := adm.DescribeGroups(t.Context(), "flood")
 		return err
 	})

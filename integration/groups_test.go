@@ -124,9 +124,9 @@ func groupOfMany(t *testing.T, n int) {
 	rejoin := make(chan string)
 	begin := time.Now()
 	for i := range n {
-		m := &lightMember{line: dialLine(t, b), group: "crowd", session: 10 * time.Second}
+		m := &lightMember{line: dialLine(t, b), group: "crowd", session: time.Minute}
 		if i == 0 { // the one that will vanish is known
-			m.session = 6 * time.Second
+			m.session = 10 * time.Second
 		}
 		stop := make(chan struct{})
 		c.members, c.stop = append(c.members, m), append(c.stop, stop)
@@ -163,7 +163,7 @@ func groupOfMany(t *testing.T, n int) {
 
 	c.rests()
 	var heartbeats []time.Duration
-	eventually(t, time.Minute, "ten heartbeats each", func() error {
+	eventually(t, patience, "ten heartbeats each", func() error {
 		if heartbeats = append(heartbeats, c.rests()...); len(heartbeats) < 10*n {
 			return fmt.Errorf("%d", len(heartbeats))
 		}
@@ -187,7 +187,7 @@ func groupOfMany(t *testing.T, n int) {
 // that, and all its partitions are led when that is done.
 func awaitCoordinator(t *testing.T, b *broker) {
 	t.Helper()
-	eventually(t, time.Minute, "there is a coordinator", func() error {
+	eventually(t, patience, "there is a coordinator", func() error {
 		return kadm.NewClient(b.client()).CommitAllOffsets(t.Context(), "first", kadm.Offsets{"t": {0: {Topic: "t", At: 1, LeaderEpoch: -1}}})
 	})
 }
@@ -252,9 +252,9 @@ func manyGroups(t *testing.T, n int, limit time.Duration) {
 	b.proc.Kill()
 	begin := time.Now()
 	b.start()
-	b.awaitReady(time.Minute)
+	b.awaitReady(patience)
 	var took time.Duration
-	eventually(t, time.Minute, "all groups are loaded", func() error {
+	eventually(t, patience, "all groups are loaded", func() error {
 		for _, m := range loadedGroups.FindAllStringSubmatch(b.proc.Output(), -1) {
 			if m[1] == fmt.Sprint(n+1) && m[2] == fmt.Sprint(n*offsetsEach+1) {
 				var err error

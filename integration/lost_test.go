@@ -67,7 +67,7 @@ func leads(t *testing.T, b *broker, id int32, topic string, partitions int32) (l
 		rt.Partitions = append(rt.Partitions, rp)
 	}
 	req.Topics = append(req.Topics, rt)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := c.Ping(ctx); err != nil { // it learns the ids
 		t.Fatal(err)

@@ -166,7 +166,7 @@ func TestKilledAgain(t *testing.T) {
 		pages = append(pages, testaddr.Reserve(t))
 		b := prepareBroker(t, connect, fmt.Sprint("broker.id=", i+1), "min.insync.replicas=2", "zookeeper.session.timeout.ms=40000", "barnabas.http.listen="+pages[i])
 		b.start()
-		b.awaitReady(30 * time.Second)
+		b.awaitReady(patience)
 		brokers = append(brokers, b)
 	}
 	awaitEachOther(t, brokers)
@@ -188,7 +188,7 @@ func TestKilledAgain(t *testing.T) {
 		l.progress(t, 300, time.Minute, "by two")
 		t.Logf("kill %d, of broker %d: longest gap %v", n+1, i+1, l.lap().Round(time.Millisecond))
 		brokers[i].start()
-		brokers[i].awaitReady(30 * time.Second)
+		brokers[i].awaitReady(patience)
 		awaitInSync(t, brokers[0], topic, 3)
 	}
 	l.end(t, brokers[0], topic, partitions)

@@ -182,5 +182,5 @@ func TestDeletingControllerElectsAgain(t *testing.T) {
 		}
 		return nil
 	})
-	must(t, "after\n", "kcat", "-P", "-b", b.addr, "-t", "after-election", "-X", "message.timeout.ms=20000")
+	must(t, "after\n", "kcat", "-P", "-b", b.addr, "-t", "after-election", "-X", "message.timeout.ms=120000")
 }
