@@ -359,10 +359,16 @@ func (l *Log) noteEpochLocked(h *batch.Header) error {
 	if h.LeaderEpoch < 0 {
 		return nil
 	}
-	if latest, ok := l.epochs.latest(); ok && kafka.LeaderEpoch(h.LeaderEpoch) <= latest.Epoch {
+	e := kafka.LeaderEpoch(h.LeaderEpoch)
+	latest, ok := l.epochs.latest()
+	if ok && latest.Epoch > e && l.epochs.dropFrom(h.BaseOffset) { // no record came of it
+		l.epochs.unsaved = true
+		latest, ok = l.epochs.latest()
+	}
+	if ok && latest.Epoch >= e {
 		return nil
 	}
-	l.epochs.assign(kafka.LeaderEpoch(h.LeaderEpoch), h.BaseOffset)
+	l.epochs.assign(e, h.BaseOffset)
 	return nil
 }
 

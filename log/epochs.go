@@ -5,6 +5,7 @@ import (
 
 	"barnabas/internal/kafka"
 	"barnabas/internal/vfs"
+	"barnabas/log/batch"
 	"barnabas/log/checkpoint"
 )
 
@@ -144,6 +145,16 @@ func (c *epochCache) forOffset(o int64) (kafka.LeaderEpoch, bool) {
 		}
 	}
 	return 0, false
+}
+
+// holds reports whether the cache has a batch in the epoch that its header names. Old
+// formats name none.
+func (c *epochCache) holds(h *batch.Header) bool {
+	if h.LeaderEpoch < 0 {
+		return true
+	}
+	e, ok := c.forOffset(h.LastOffset())
+	return ok && e == kafka.LeaderEpoch(h.LeaderEpoch)
 }
 
 // AssignEpoch notes that epoch e began at offset start.

@@ -34,6 +34,9 @@ func (l *Log) recover(ld *loading) error {
 		}
 	}
 	if first < len(l.segments) {
+		if err := l.compareEpochs(ld, first-1); err != nil {
+			return err
+		}
 		if err := l.scanFrom(ld, first); err != nil {
 			return err
 		}
@@ -306,6 +309,7 @@ func (l *Log) scanBatch(ld *loading, s *segment, sc *scanner, h *batch.Header, p
 		if latest, ok := l.epochs.latest(); !ok || kafka.LeaderEpoch(h.LeaderEpoch) > latest.Epoch {
 			l.epochs.note(kafka.LeaderEpoch(h.LeaderEpoch), h.BaseOffset)
 		}
+		ld.rebuildEpochs = ld.rebuildEpochs || !l.epochs.holds(h)
 	}
 	l.end.Store(h.NextOffset())
 	var b []byte
@@ -318,17 +322,29 @@ func (l *Log) scanBatch(ld *loading, s *segment, sc *scanner, h *batch.Header, p
 	return l.applyBatchLocked(s, h, b)
 }
 
-// completeEpochs makes the leader epochs anew if the file was missing, damaged or
-// shorter than the log.
+// compareEpochs decides that the leader epochs are made anew if those of the file are
+// not those of the last batch of segment i, or there is no such segment (-1). On a full
+// disk the file stays as it was while the recovery point moves on, so it may lack
+// epochs of segments that are not scanned, or have one that no record came of and that
+// was taken back, above records of the epoch before. What follows from such a cache is
+// for ever: followers would copy what the next answer makes them cut.
+func (l *Log) compareEpochs(ld *loading, i int) error {
+	if ld.rebuildEpochs || i < 0 {
+		return nil
+	}
+	h, ok, err := lastHeader(l.segments[i])
+	if err == nil && ok {
+		ld.rebuildEpochs = !l.epochs.holds(&h)
+	}
+	return err
+}
+
+// completeEpochs makes the leader epochs anew if the file was missing or damaged, or
+// did not agree with the batches.
 func (l *Log) completeEpochs(ld *loading) error {
-	latest, known := l.epochs.latest()
 	before := len(l.epochs.entries)
-	if !ld.rebuildEpochs {
-		h, ok, err := l.lastBatch()
-		if err != nil {
-			return err
-		}
-		ld.rebuildEpochs = ok && h.LeaderEpoch >= 0 && (!known || kafka.LeaderEpoch(h.LeaderEpoch) > latest.Epoch)
+	if err := l.compareEpochs(ld, len(l.segments)-1); err != nil {
+		return err
 	}
 	if !ld.rebuildEpochs {
 		// What a killed process wrote, or a scan found, is saved with the next flush.
@@ -357,9 +373,8 @@ func (l *Log) completeEpochs(ld *loading) error {
 	return nil
 }
 
-// lastBatch returns the header of the last batch, if the active segment has one.
-func (l *Log) lastBatch() (h batch.Header, ok bool, err error) {
-	s := l.active()
+// lastHeader returns that of the last batch of a segment, if it has one.
+func lastHeader(s *segment) (h batch.Header, ok bool, err error) {
 	sc := newScanner(s.file, s.offsets.Last().Position, s.size.Load(), nil)
 	for {
 		next, _, err := sc.next()
