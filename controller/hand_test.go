@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -212,7 +213,11 @@ func TestDeletionsBesideOldTools(t *testing.T) {
 		one.delete("t")
 		one.inZnode()
 		for _, p := range []string{zkpaths.DeleteTopicPath("a") + "/below", zkpaths.DeleteTopicPath("u")} {
-			if _, err := one.zk.CreateAll(t.Context(), p, nil, session.Persistent); err != nil {
+			err := session.ErrNoNode // the controller may take the upper one away in between
+			for errors.Is(err, session.ErrNoNode) {
+				_, err = one.zk.CreateAll(t.Context(), p, nil, session.Persistent)
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
