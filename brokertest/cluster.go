@@ -140,9 +140,10 @@ func (c *Cluster) Client(opts ...kgo.Opt) *kgo.Client {
 }
 
 // client asks for metadata as often as it needs to, so that what follows a change
-// of the cluster is not delayed by a client's caution.
+// of the cluster is not delayed by a client's caution. A connection that a dying broker
+// has just accepted is no sign of TLS.
 func (c *Cluster) client(addrs []string, opts ...kgo.Opt) (*kgo.Client, error) {
-	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addrs...), kgo.MetadataMinAge(10 * time.Millisecond)}, opts...)...)
+	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addrs...), kgo.MetadataMinAge(10 * time.Millisecond), kgo.AlwaysRetryEOF()}, opts...)...)
 }
 
 // CreateTopics creates topics and returns when every running broker knows the

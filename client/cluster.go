@@ -184,12 +184,15 @@ func (c *Cluster) Close() {
 	})
 }
 
-// Opts are what a kgo.Client needs to find the cluster and to be told of leaders.
+// Opts are what a kgo.Client needs to find the cluster and to be told of leaders. They
+// have AlwaysRetryEOF: the addresses are those that the brokers have registered, so a
+// connection that ends before its first answer is one to a broker that stops, and no
+// reason to give records up.
 // Each client takes the answer of a call of its own: a second one that is made
 // with the same would find the brokers, but be told of nothing.
 func (c *Cluster) Opts() []kgo.Opt {
 	addrs := c.Addrs()
-	return []kgo.Opt{kgo.SeedBrokers(addrs...), kgo.WithHooks(&serve{c: c, addrs: addrs})}
+	return []kgo.Opt{kgo.SeedBrokers(addrs...), kgo.AlwaysRetryEOF(), kgo.WithHooks(&serve{c: c, addrs: addrs})}
 }
 
 // serve is the hook that tells the Cluster whom it serves. OnNewClient comes

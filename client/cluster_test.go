@@ -3,9 +3,12 @@ package client
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,6 +113,36 @@ func TestManyClients(t *testing.T) {
 		t.Errorf("%d clients are served that were closed", n)
 	}
 }
+
+// TestEndsBeforeTheFirstAnswer: connections that a stopping broker ends at once cost no
+// record.
+func TestEndsBeforeTheFirstAnswer(t *testing.T) {
+	cluster := brokertest.Start(t, brokertest.Topics(brokertest.Topic{Name: "orders", Partitions: 1}))
+	var made atomic.Int32
+	cl, err := New(t.Context(), Options{ZooKeeper: cluster.ZooKeeper()}, kgo.DefaultProduceTopic("orders"),
+		kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if n := made.Add(1); err == nil && n > 1 && n < 5 { // the first is that for metadata
+				return ended{conn}, nil
+			}
+			return conn, err
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(t.Context(), kgo.StringRecord("x")).FirstErr(); err != nil {
+		t.Error(err)
+	}
+	if made.Load() < 5 {
+		t.Errorf("%d connections were made", made.Load())
+	}
+}
+
+// ended is a connection that the other side has ended.
+type ended struct{ net.Conn }
+
+func (ended) Read([]byte) (int, error) { return 0, io.EOF }
 
 // TestNewRefuses: what kgo refuses leaves nothing behind.
 func TestNewRefuses(t *testing.T) {

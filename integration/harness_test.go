@@ -162,10 +162,11 @@ func (b *broker) stop() {
 	}
 }
 
-// client is a franz-go client that ends with the test.
+// client is a franz-go client that ends with the test. A connection that a stopping
+// broker has just accepted is no sign of TLS to it.
 func (b *broker) client(opts ...kgo.Opt) *kgo.Client {
 	b.t.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.addr)}, opts...)...)
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.addr), kgo.AlwaysRetryEOF()}, opts...)...)
 	if err != nil {
 		b.t.Fatal(err)
 	}
