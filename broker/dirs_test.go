@@ -98,11 +98,8 @@ func awaitState(t *testing.T, adm *kadm.Client, what, topic string, want func(ka
 	defer tick.Stop()
 	late := time.After(time.Minute)
 	for {
-		m, err := adm.Metadata(t.Context(), topic)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all := len(m.Topics[topic].Partitions) > 0
+		m, err := adm.Metadata(t.Context(), topic) // who is asked may have been stopped just now
+		all := err == nil && len(m.Topics[topic].Partitions) > 0
 		for _, p := range m.Topics[topic].Partitions {
 			all = all && want(p)
 		}
@@ -112,7 +109,7 @@ func awaitState(t *testing.T, adm *kadm.Client, what, topic string, want func(ka
 		select {
 		case <-tick.C:
 		case <-late:
-			t.Fatalf("%s: not yet: %+v", what, m.Topics[topic].Partitions)
+			t.Fatalf("%s: not yet: %+v, %v", what, m.Topics[topic].Partitions, err)
 		}
 	}
 }
