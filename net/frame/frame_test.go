@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"barnabas/internal/buf"
+	"barnabas/internal/slowpeer"
 	"barnabas/internal/vfs"
 )
 
@@ -196,7 +197,7 @@ func TestSlowButAlive(t *testing.T) {
 			}
 			done <- err
 		}()
-		err := readSlowly(a, size+4, timeout)
+		err := slowpeer.Read(a, size+4, timeout)
 		if e := <-done; e != nil {
 			err = e
 		}
@@ -213,28 +214,4 @@ func TestSlowButAlive(t *testing.T) {
 		}
 		return
 	}
-}
-
-// readSlowly reads little for five timeouts, much less than what makes a full socket
-// writable again, and then all of size.
-func readSlowly(c net.Conn, size int, timeout time.Duration) error {
-	ticker := time.NewTicker(timeout / 4)
-	defer ticker.Stop()
-	in := make([]byte, 1<<20)
-	for range 20 {
-		<-ticker.C
-		n, err := io.ReadAtLeast(c, in[:32<<10], 1)
-		if err != nil {
-			return err
-		}
-		size -= n
-	}
-	for size > 0 {
-		n, err := c.Read(in)
-		if err != nil {
-			return err
-		}
-		size -= n
-	}
-	return nil
 }

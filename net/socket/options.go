@@ -45,7 +45,7 @@ type Options struct {
 	// up to a quarter later. Default 10 minutes; negative never.
 	MaxIdle time.Duration
 	// WriteTimeout closes a connection whose client takes nothing for so long
-	// while replies wait, up to twice as long; by then the system closes it too if
+	// while replies wait, up to four times as long; by then the system closes it too if
 	// what it took over is not acknowledged. Default 30 s; negative never.
 	WriteTimeout time.Duration
 	// Backlog of the listening sockets (socket.listen.backlog.size). 0: the

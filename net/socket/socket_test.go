@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"barnabas/internal/slowpeer"
 	"barnabas/internal/vfs"
 )
 
@@ -382,7 +383,7 @@ func TestSlowButAlive(t *testing.T) {
 		c := dial(t, s)
 		send(t, c, request(fetchKey, 4, 1, ""))
 		(<-parked).Complete()
-		err := readSlowly(c, reply, timeout)
+		err := slowpeer.Read(c, reply, timeout)
 		if err == nil {
 			return
 		}
@@ -391,30 +392,6 @@ func TestSlowButAlive(t *testing.T) {
 		}
 		t.Logf("with a timeout of %v: %v", timeout, err)
 	}
-}
-
-// readSlowly reads little for six timeouts, much less than what makes a full socket
-// writable again, and then all of size.
-func readSlowly(c net.Conn, size int, timeout time.Duration) error {
-	tick := time.NewTicker(timeout / 4)
-	defer tick.Stop()
-	in := make([]byte, 1<<20)
-	for range 24 {
-		<-tick.C
-		n, err := io.ReadAtLeast(c, in[:32<<10], 1)
-		if err != nil {
-			return err
-		}
-		size -= n
-	}
-	for size > 0 {
-		n, err := c.Read(in)
-		if err != nil {
-			return err
-		}
-		size -= n
-	}
-	return nil
 }
 
 func TestIdleConnectionIsClosed(t *testing.T) {
