@@ -322,9 +322,9 @@ func (l *Log) scanBatch(ld *loading, s *segment, sc *scanner, h *batch.Header, p
 	return l.applyBatchLocked(s, h, b)
 }
 
-// compareEpochs decides that the leader epochs are made anew if those of the file are
-// not those of the last batch of segment i, or there is no such segment (-1). On a full
-// disk the file stays as it was while the recovery point moves on, so it may lack
+// compareEpochs decides that the leader epochs are made anew if the file's are not that
+// of the last batch of segment i; of -1, which there is none of, it says nothing. On a
+// full disk the file stays as it was while the recovery point moves on, so it may lack
 // epochs of segments that are not scanned, or have one that no record came of and that
 // was taken back, above records of the epoch before. What follows from such a cache is
 // for ever: followers would copy what the next answer makes them cut.
